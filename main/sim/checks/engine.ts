@@ -1,0 +1,121 @@
+/**
+ * Evaluates checks as steps are closed, on a running machine or on a recorded one.
+ * A check costs only when a word that it may read was written.
+ */
+import { LOG_STRIDE } from '../arena/arena.ts';
+import type { RecordType } from '../arena/fields.ts';
+import { leavesMatching, wordsOf } from '../arena/leaves.ts';
+import type { MachineView } from '../state/machine.ts';
+import type { Check, Finding } from './check.ts';
+
+/** Part of the arena's log, or of a decoded window: entries `start` to `end`. */
+export interface StepWrites {
+  readonly writes: Uint32Array;
+  readonly start: number;
+  readonly end: number;
+}
+
+export class CheckEngine {
+  readonly findings: Finding[] = [];
+  /** evaluations of a predicate so far */
+  evaluations = 0;
+
+  readonly #machine: MachineView;
+  readonly #checks: readonly Check[];
+  readonly #vcpus: number;
+  /** for each word, the number of a set of checks that read it; 0 is the empty set */
+  readonly #setOf: Uint16Array;
+  readonly #sets: (readonly number[])[] = [[]];
+  /** word of `vcpu[i].non_root` to i + 1 */
+  readonly #entryOf = new Map<number, number>();
+  readonly #entryChecks: readonly number[];
+  readonly #broken = new Set<number>();
+  readonly #due = new Set<number>();
+
+  constructor(machine: MachineView, layout: RecordType, checks: readonly Check[]) {
+    this.#machine = machine;
+    this.#checks = checks;
+    this.#vcpus = machine.vcpu.length;
+    this.#setOf = new Uint16Array(layout.bytes >>> 2);
+    this.#entryChecks = checks.flatMap((c, i) => (c.when === 'entry' ? [i] : []));
+    this.#indexReads(layout);
+    for (const leaf of leavesMatching(layout, 'vcpu[*].non_root')) {
+      this.#entryOf.set(leaf.word, this.#entryOf.size + 1);
+    }
+  }
+
+  /** Checks the state that step `step` of `actor` led to. */
+  stepClosed(log: StepWrites, step: number, actor: number): void {
+    let entered = 0;
+    for (let i = log.start; i < log.end; i += LOG_STRIDE) {
+      const word = log.writes[i]!;
+      const set = this.#setOf[word]!;
+      if (set === 0) continue;
+      const entry = this.#entryOf.get(word);
+      if (entry !== undefined && log.writes[i + 1] === 0 && log.writes[i + 2] === 1) entered = entry;
+      for (const check of this.#sets[set]!) this.#due.add(check);
+    }
+    if (this.#due.size > 0) {
+      for (const check of this.#due) this.#evaluate(check, step, actor);
+      this.#due.clear();
+    }
+    if (entered > 0) {
+      for (const check of this.#entryChecks) this.#evaluateOn(check, entered - 1, step, actor);
+    }
+  }
+
+  /** Checks what must hold once nobody can move any more. */
+  quiet(step: number, actor: number): void {
+    for (const [i, check] of this.#checks.entries()) {
+      if (check.when === 'quiet') this.#evaluate(i, step, actor);
+    }
+  }
+
+  #evaluate(index: number, step: number, actor: number): void {
+    if (this.#checks[index]!.per === 'machine') this.#evaluateOn(index, -1, step, actor);
+    else for (let v = 0; v < this.#vcpus; v++) this.#evaluateOn(index, v, step, actor);
+  }
+
+  #evaluateOn(index: number, vcpu: number, step: number, actor: number): void {
+    const check = this.#checks[index]!;
+    this.evaluations++;
+    const violation = check.broken(this.#machine, vcpu);
+    const key = index * 64 + vcpu + 1;
+    if (violation === undefined) {
+      this.#broken.delete(key);
+    } else if (!this.#broken.has(key)) {
+      this.#broken.add(key);
+      this.findings.push({ check: check.id, position: step + 1, step, actor, vcpu, ...violation });
+    }
+  }
+
+  #indexReads(layout: RecordType): void {
+    const readers = new Map<number, number[]>();
+    const add = (word: number, check: number | undefined): void => {
+      const list = readers.get(word);
+      if (list === undefined) readers.set(word, check === undefined ? [] : [check]);
+      else if (check !== undefined && !list.includes(check)) list.push(check);
+    };
+    for (const [i, check] of this.#checks.entries()) {
+      if (check.when !== 'step') continue;
+      for (const glob of check.reads) {
+        const leaves = leavesMatching(layout, glob);
+        if (leaves.length === 0) throw new Error(`${check.id} reads ${glob}, which is no field`);
+        for (const leaf of leaves) {
+          for (let w = 0; w < wordsOf(leaf); w++) add(leaf.word + w * leaf.step, i);
+        }
+      }
+    }
+    for (const leaf of leavesMatching(layout, 'vcpu[*].non_root')) add(leaf.word, undefined);
+    const numbers = new Map<string, number>();
+    for (const [word, list] of readers) {
+      const key = list.join();
+      let number = numbers.get(key);
+      if (number === undefined) {
+        number = this.#sets.push(list) - 1;
+        numbers.set(key, number);
+      }
+      this.#setOf[word] = number;
+    }
+  }
+}

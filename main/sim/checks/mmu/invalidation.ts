@@ -1,0 +1,89 @@
+/** The counters of the MMU notifier tell the truth. */
+import type { Check } from '../check.ts';
+import { violated } from '../violation.ts';
+
+export const inv_inprogress_balance: Check = {
+  id: 'inv-inprogress-balance',
+  when: 'step',
+  per: 'machine',
+  summary: 'mmu_invalidate_in_progress is the number of intervals that took mmu_lock at their start '
+    + 'and have not ended',
+  why: 'if it stays above zero, every fault and every reload inside the range retries for ever',
+  races: ['R67'],
+  reads: ['vm.mmu_invalidate_in_progress', 'vm.spec.invalidations'],
+  broken(m) {
+    const { mmu_invalidate_in_progress: counted, spec } = m.vm;
+    if (counted === spec.invalidations && counted >= 0) return undefined;
+    return violated(
+      `mmu_invalidate_in_progress is ${counted}, but ${spec.invalidations} invalidations are under way`,
+      'vm.mmu_invalidate_in_progress',
+    );
+  },
+};
+
+export const inv_mn_count: Check = {
+  id: 'inv-mn-count',
+  when: 'step',
+  per: 'machine',
+  summary: 'mn_active_invalidate_count covers every interval that mmu_invalidate_in_progress counts',
+  why: 'whoever looks only at the count would miss an invalidation that has begun',
+  races: ['R71'],
+  reads: ['vm.mn_active_invalidate_count', 'vm.mmu_invalidate_in_progress'],
+  broken(m) {
+    const { mn_active_invalidate_count: active, mmu_invalidate_in_progress: inProgress } = m.vm;
+    if (active >= inProgress && active >= 0) return undefined;
+    return violated(
+      `mn_active_invalidate_count is ${active} with ${inProgress} invalidations in progress`,
+      'vm.mn_active_invalidate_count', 'vm.mmu_invalidate_in_progress',
+    );
+  },
+};
+
+export const inv_range_covers: Check = {
+  id: 'inv-range-covers',
+  when: 'step',
+  per: 'machine',
+  summary: 'while an invalidation is in progress the range is set, and its end is behind its start',
+  why: 'a range that covers too little lets a fault install the page that is being taken away',
+  races: [],
+  reads: ['vm.mmu_invalidate_range_start', 'vm.mmu_invalidate_range_end'],
+  broken(m) {
+    const { mmu_invalidate_range_start: start, mmu_invalidate_range_end: end } = m.vm;
+    return end >= start ? undefined : violated(
+      `the invalidation range is [${start}, ${end})`,
+      'vm.mmu_invalidate_range_start', 'vm.mmu_invalidate_range_end',
+    );
+  },
+};
+
+export const inv_memslot_stable_in_inv: Check = {
+  id: 'inv-memslot-stable-in-inv',
+  when: 'step',
+  per: 'machine',
+  summary: 'memslots are never published while an invalidation is active',
+  why: 'the end of the interval would not find the slot that its start counted',
+  races: ['R67'],
+  reads: ['vm.spec.slot_changes_in_invalidation'],
+  broken(m) {
+    return m.vm.spec.slot_changes_in_invalidation === 0 ? undefined : violated(
+      'memslots were published while mn_active_invalidate_count was above zero',
+      'vm.memslots_generation', 'vm.mn_active_invalidate_count',
+    );
+  },
+};
+
+export const inv_seq_monotonic: Check = {
+  id: 'inv-seq-monotonic',
+  when: 'step',
+  per: 'machine',
+  summary: 'mmu_invalidate_seq never decreases',
+  why: 'a look-up compares it with the value it saw before: a number that comes back hides a change',
+  races: [],
+  reads: ['vm.spec.seq_high', 'vm.mmu_invalidate_seq'],
+  broken(m) {
+    const { mmu_invalidate_seq: seq, spec } = m.vm;
+    return seq >= spec.seq_high ? undefined : violated(
+      `mmu_invalidate_seq is ${seq} after it was ${spec.seq_high}`, 'vm.mmu_invalidate_seq',
+    );
+  },
+};

@@ -1,0 +1,58 @@
+/** Page frames: allocation and references. */
+import { firstFrame } from '../state/machine.ts';
+import type { Machine } from '../steps.ts';
+
+const claim = (m: Machine, pfn: number): number => {
+  const frame = m.frame[pfn]!;
+  frame.allocated = true;
+  frame.freed = false;
+  frame.refcount = 1;
+  frame.dirty = false;
+  frame.accessed = false;
+  return pfn;
+};
+
+/**
+ * Takes a frame with one reference; −1 if there is none. Frames that were never used come first,
+ * so that a use after free is not hidden by a quick reuse.
+ * @kvm mm/page_alloc.c
+ */
+export const alloc_page = (m: Machine): number => {
+  let reused = -1;
+  for (let pfn = firstFrame; pfn < m.frame.length; pfn++) {
+    const frame = m.frame[pfn]!;
+    if (frame.allocated) continue;
+    if (!frame.freed) return claim(m, pfn);
+    if (reused < 0) reused = pfn;
+  }
+  return reused < 0 ? -1 : claim(m, reused);
+};
+
+/** @kvm include/linux/mm.h */
+export const get_page = (m: Machine, pfn: number): void => {
+  m.frame[pfn]!.refcount++;
+};
+
+/**
+ * Drops a reference; the last one frees the frame.
+ * @kvm include/linux/mm.h
+ */
+export const put_page = (m: Machine, pfn: number): void => {
+  const frame = m.frame[pfn]!;
+  frame.refcount--;
+  if (frame.refcount === 0) {
+    frame.allocated = false;
+    frame.freed = true;
+  }
+};
+
+/** Copies content and tag; the bytes word by word where they differ. */
+export const copy_page = (m: Machine, from: number, to: number): void => {
+  const source = m.frame[from]!;
+  const target = m.frame[to]!;
+  if (target.tag !== source.tag) target.tag = source.tag;
+  for (let offset = 0; offset < source.data.length; offset += 4) {
+    const value = source.data.u32(offset);
+    if (target.data.u32(offset) !== value) target.data.setU32(offset, value);
+  }
+};

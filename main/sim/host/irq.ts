@@ -1,0 +1,79 @@
+/** Interrupts of the physical CPUs: IPIs, and when the host takes them. */
+import { linux, type Machine } from '../steps.ts';
+import { hostVector } from '../state/vcpu.ts';
+
+/** Is an interrupt waiting for this CPU? */
+export const interruptPending = (m: Machine, cpu: number): boolean =>
+  m.cpu[cpu]!.pending.word(0) !== 0;
+
+/**
+ * Runs the handlers of everything that is pending. They do nothing but acknowledge: what an IPI
+ * is for is that the CPU leaves the guest.
+ * @kvm arch/x86/kernel/smp.c
+ */
+export const takeInterrupts = (m: Machine, cpu: number): void => {
+  m.cpu[cpu]!.pending.setWord(0, 0);
+  if (m.cpu[cpu]!.call_queue.word(0) !== 0) m.cpu[cpu]!.call_queue.setWord(0, 0);
+};
+
+/** Sends a reschedule IPI, for whose handler nobody waits. @kvm arch/x86/kernel/smp.c */
+export const smp_send_reschedule = (m: Machine, cpu: number): void => {
+  m.cpu[cpu]!.ipis++;
+  m.cpu[cpu]!.pending.set(hostVector.RESCHEDULE);
+};
+
+const cpuOf = (target: number): number => target & 0xff;
+const senderOf = (target: number): number => target >>> 8;
+
+/** Waits until the handler of the call that `senderOf(target)` queued has run on the CPU. */
+const acked = (m: Machine, target: number): boolean =>
+  !m.cpu[cpuOf(target)]!.call_queue.has(senderOf(target));
+
+/**
+ * Sends the call-function IPI of an empty function to the CPUs of `mask`, and waits for each if
+ * `wait`: when it returns, every one of them has taken an interrupt in root mode.
+ * @kvm kernel/smp.c
+ */
+export const smp_call_function_many = linux('kernel/smp.c',
+  function* smp_call_function_many(m: Machine, mask: number, wait: boolean) {
+    const sender = m.current;
+    yield m.step('send the call-function IPI to the CPUs in {mask}', mask);
+    for (let cpu = 0; cpu < m.cpu.length; cpu++) {
+      if ((mask & (1 << cpu)) === 0) continue;
+      m.cpu[cpu]!.call_queue.set(sender);
+      m.cpu[cpu]!.ipis++;
+      m.cpu[cpu]!.pending.set(hostVector.CALL_FUNCTION);
+    }
+    if (!wait) return;
+    m.vm.stat.wait_stalls++;
+    for (let cpu = 0; cpu < m.cpu.length; cpu++) {
+      if ((mask & (1 << cpu)) === 0) continue;
+      yield m.park('wait until the target has run the handler', acked, cpu | (sender << 8));
+    }
+  });
+
+const canTakeInterrupt = (m: Machine, cpu: number): boolean =>
+  m.cpu[cpu]!.irqs_on && interruptPending(m, cpu);
+
+/** The interrupt context of a physical CPU: runs whenever interrupts are on and one is pending. */
+export const handle_irq = linux('arch/x86/kernel/irq.c',
+  function* handle_irq(m: Machine, cpu: number) {
+    for (;;) {
+      yield m.park('run the handlers of the pending interrupts', canTakeInterrupt, cpu);
+      takeInterrupts(m, cpu);
+    }
+  });
+
+/**
+ * Interrupts of the vCPU's own CPU go on: whatever is pending is taken at once.
+ * @kvm include/linux/irqflags.h
+ */
+export const local_irq_enable = (m: Machine, cpu: number): void => {
+  m.cpu[cpu]!.irqs_on = true;
+  if (m.cpu[cpu]!.pending.word(0) !== 0) takeInterrupts(m, cpu);
+};
+
+/** @kvm include/linux/irqflags.h */
+export const local_irq_disable = (m: Machine, cpu: number): void => {
+  m.cpu[cpu]!.irqs_on = false;
+};

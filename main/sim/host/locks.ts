@@ -1,0 +1,49 @@
+/** Locks of the kernel. They are records; waiting for one is a condition on the machine. */
+import type { Machine } from '../steps.ts';
+
+/** Conditions for `park`: the lock can be taken. */
+export const mmuLockFree = (m: Machine): boolean =>
+  m.vm.mmu_lock.writer === 0 && m.vm.mmu_lock.readers === 0;
+export const mmuLockReadable = (m: Machine): boolean => m.vm.mmu_lock.writer === 0;
+export const slotsLockFree = (m: Machine): boolean => m.vm.slots_lock === 0;
+export const mnInvalidateLockFree = (m: Machine): boolean => m.vm.mn_invalidate_lock === 0;
+
+const lockConditions: ReadonlySet<unknown> = new Set([
+  mmuLockFree, mmuLockReadable, slotsLockFree, mnInvalidateLockFree,
+]);
+
+/** Does the actor wait for a lock? Tells a deadlock from a machine at rest. */
+export const wantsLock = (m: Machine, actor: number): boolean =>
+  lockConditions.has(m.threads[actor]!.waitsFor);
+
+export const write_lock_mmu = (m: Machine): void => {
+  m.vm.mmu_lock.writer = m.current + 1;
+};
+export const write_unlock_mmu = (m: Machine): void => {
+  m.vm.mmu_lock.writer = 0;
+};
+export const read_lock_mmu = (m: Machine): void => {
+  m.vm.mmu_lock.readers++;
+};
+export const read_unlock_mmu = (m: Machine): void => {
+  m.vm.mmu_lock.readers--;
+};
+
+/** Joins the current generation of readers; gives its number. @kvm kernel/rcu/srcutree.c */
+export const srcu_read_lock = (m: Machine): number => {
+  const { srcu } = m.vm;
+  const { idx } = srcu;
+  if (idx === 0) srcu.readers_0++;
+  else srcu.readers_1++;
+  return idx;
+};
+
+/** @kvm kernel/rcu/srcutree.c */
+export const srcu_read_unlock = (m: Machine, idx: number): void => {
+  if (idx === 0) m.vm.srcu.readers_0--;
+  else m.vm.srcu.readers_1--;
+};
+
+/** Condition for `park`: the readers of a generation have all left. */
+export const srcuDrained = (m: Machine, idx: number): boolean =>
+  (idx === 0 ? m.vm.srcu.readers_0 : m.vm.srcu.readers_1) === 0;

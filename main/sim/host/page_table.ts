@@ -1,0 +1,40 @@
+/** The primary page table of the VMM process, and looking pages up in it. */
+import { linux, type Machine } from '../steps.ts';
+import { alloc_page, get_page } from './frames.ts';
+
+/** KVM_PFN_ERR_FAULT and its like: no frame. */
+export const PFN_ERR = -1;
+
+/** Index of the entry for a host virtual address, −1 if nothing is mapped there. */
+export const pteOf = (m: Machine, hva: number): number => {
+  for (const pte of m.pte) if (pte.used && pte.hva === hva) return pte.index;
+  return -1;
+};
+
+const notMigrating = (m: Machine, pte: number): boolean => !m.pte[pte]!.migrating;
+
+/**
+ * The frame behind an address, with a reference taken; faults it in if the entry is not present.
+ * @kvm virt/kvm/kvm_main.c (over get_user_pages)
+ */
+export const hva_to_pfn = linux('mm/gup.c',
+  function* get_user_pages(m: Machine, hva: number) {
+    const index = pteOf(m, hva);
+    yield m.step('read the primary PTE');
+    const pte = m.pte[index];
+    if (pte === undefined || !pte.used) return PFN_ERR;
+    if (pte.present) {
+      get_page(m, pte.pfn);
+      return pte.pfn;
+    }
+    yield m.park('fault the page in; a migration entry makes it wait', notMigrating, index);
+    if (!pte.used) return PFN_ERR;
+    if (!pte.present) {
+      const pfn = alloc_page(m);
+      if (pfn < 0) return PFN_ERR;
+      pte.pfn = pfn;
+      pte.present = true;
+    }
+    get_page(m, pte.pfn);
+    return pte.pfn;
+  });

@@ -1,0 +1,47 @@
+/** The TLB of a physical CPU: translations tagged by EP4TA and VPID. */
+import { rootOf } from '../state/addresses.ts';
+import type { Machine } from '../steps.ts';
+
+/** The cached frame of a gfn under the vCPU's current EPTP and VPID, −1 if none is cached. */
+export const tlbLookup = (m: Machine, vcpu: number, gfn: number): number => {
+  const { vmcs01 } = m.vcpu[vcpu]!;
+  const ep4ta = rootOf(vmcs01.ept_pointer);
+  const vpid = vmcs01.virtual_processor_id;
+  for (const entry of m.cpu[m.vcpu[vcpu]!.cpu]!.tlb) {
+    if (entry.valid && entry.gfn === gfn && entry.ep4ta === ep4ta && entry.vpid === vpid) {
+      return entry.pfn;
+    }
+  }
+  return -1;
+};
+
+/** Caches a translation; entries are replaced in turn. */
+export const tlbFill = (m: Machine, vcpu: number, gfn: number, pfn: number): void => {
+  const { vmcs01 } = m.vcpu[vcpu]!;
+  const cpu = m.cpu[m.vcpu[vcpu]!.cpu]!;
+  const entry = cpu.tlb[cpu.tlb_next]!;
+  cpu.tlb_next = (cpu.tlb_next + 1) % cpu.tlb.length;
+  entry.ep4ta = rootOf(vmcs01.ept_pointer);
+  entry.vpid = vmcs01.virtual_processor_id;
+  entry.gfn = gfn;
+  entry.pfn = pfn;
+  entry.valid = true;
+};
+
+/**
+ * INVEPT single-context: removes the translations of one EP4TA.
+ * @sdm 31.3 INVEPT
+ */
+export const inveptSingleContext = (m: Machine, cpu: number, root: number): void => {
+  for (const entry of m.cpu[cpu]!.tlb) {
+    if (entry.valid && entry.ep4ta === root) entry.valid = false;
+  }
+};
+
+/**
+ * INVEPT all-context: removes the translations of every EP4TA.
+ * @sdm 31.3 INVEPT
+ */
+export const inveptAllContext = (m: Machine, cpu: number): void => {
+  for (const entry of m.cpu[cpu]!.tlb) if (entry.valid) entry.valid = false;
+};

@@ -1,0 +1,158 @@
+/** Requests, kicks and blocking: what vCPU threads and everybody else agree on. */
+import { smp_call_function_many, smp_send_reschedule } from '../host/irq.ts';
+import { flagsOf, type RequestNumber } from '../state/requests.ts';
+import { taskState, vcpuMode } from '../state/vcpu.ts';
+import { kvm, type Machine } from '../steps.ts';
+
+const file = 'virt/kvm/kvm_main.c';
+
+/** Is the current actor the thread of this vCPU? Actor i is vCPU i's thread. */
+const isOwnThread = (m: Machine, vcpu: number): boolean => m.current === vcpu;
+
+/** Writes `mode`; what a foreign thread may not write is counted for the check. */
+export const setMode = (m: Machine, vcpu: number, mode: number): void => {
+  const { mode: old } = m.vcpu[vcpu]!;
+  const allowed = isOwnThread(m, vcpu)
+    || (old === vcpuMode.IN_GUEST_MODE && mode === vcpuMode.EXITING_GUEST_MODE);
+  if (!allowed) m.vm.spec.foreign_mode_writes++;
+  m.vcpu[vcpu]!.mode = mode;
+};
+
+/**
+ * Sets the bit and nothing else: no wake-up, no IPI.
+ * @kvm include/linux/kvm_host.h: kvm_make_request
+ */
+export const kvm_make_request = (m: Machine, vcpu: number, request: RequestNumber): void => {
+  const target = m.vcpu[vcpu]!;
+  target.requests.set(request);
+  target.stat.requests_made++;
+  target.spec.request[request]!.published++;
+};
+
+/** @kvm include/linux/kvm_host.h: kvm_request_pending */
+export const kvm_request_pending = (m: Machine, vcpu: number): boolean =>
+  m.vcpu[vcpu]!.requests.any();
+
+/**
+ * Moves IN_GUEST_MODE to EXITING_GUEST_MODE; gives the mode before. One locked instruction.
+ * @kvm include/linux/kvm_host.h
+ */
+const kvm_vcpu_exiting_guest_mode = (m: Machine, vcpu: number): number => {
+  const { mode } = m.vcpu[vcpu]!;
+  if (mode === vcpuMode.IN_GUEST_MODE) setMode(m, vcpu, vcpuMode.EXITING_GUEST_MODE);
+  return mode;
+};
+
+/**
+ * Wakes a blocked vCPU; says whether it was blocked.
+ * @kvm virt/kvm/kvm_main.c
+ */
+const kvm_vcpu_wake_up = (m: Machine, vcpu: number): boolean => {
+  const target = m.vcpu[vcpu]!;
+  const wasBlocked = target.task_state === taskState.BLOCKED;
+  if (target.task_state !== taskState.RUNNING) target.task_state = taskState.RUNNING;
+  return wasBlocked;
+};
+
+/** Does a maker that saw the target in `mode` have to interrupt it? */
+const needsIpi = (mode: number, wait: boolean): boolean =>
+  wait ? mode !== vcpuMode.OUTSIDE_GUEST_MODE : mode === vcpuMode.IN_GUEST_MODE;
+
+const noteKick = (m: Machine, vcpu: number): void => {
+  const { spec } = m.vcpu[vcpu]!;
+  spec.kick[m.current]!.left_guest = spec.left_guest;
+};
+
+/** A maker that waited must find that each target it interrupted has left non-root mode. */
+const noteAcks = (m: Machine, mask: number): void => {
+  for (const { spec, cpu, non_root } of m.vcpu) {
+    const interrupted = cpu >= 0 && (mask & (1 << cpu)) !== 0;
+    if (interrupted && non_root && spec.left_guest === spec.kick[m.current]!.left_guest) {
+      m.vm.spec.unacked_waits++;
+    }
+  }
+};
+
+/**
+ * Makes a request of every vCPU and interrupts those that run the guest. With a WAIT request it
+ * returns when each of them has left the guest; not when the request has been handled.
+ * @kvm virt/kvm/kvm_main.c: kvm_make_vcpus_request_mask
+ */
+export const kvm_make_all_cpus_request = kvm(file,
+  function* kvm_make_all_cpus_request(m: Machine, request: RequestNumber) {
+    const { wait, noWakeup } = flagsOf(request);
+    let mask = 0;
+    for (const vcpu of m.vcpu) {
+      const target = vcpu.index;
+      yield m.step('request {request}: set the bit of vCPU {target}', request, target);
+      kvm_make_request(m, target, request);
+      vcpu.spec.makers_in_flight++;
+      if (!noWakeup) {
+        yield m.step('wake the vCPU if it is blocked');
+        if (kvm_vcpu_wake_up(m, target)) {
+          vcpu.spec.makers_in_flight--;
+          continue;
+        }
+      }
+      yield m.step('mode of vCPU {target}: IN_GUEST_MODE becomes EXITING_GUEST_MODE', target);
+      if (needsIpi(kvm_vcpu_exiting_guest_mode(m, target), wait) && vcpu.cpu >= 0
+        && !isOwnThread(m, target)) {
+        noteKick(m, target);
+        mask |= 1 << vcpu.cpu;
+      } else {
+        vcpu.spec.makers_in_flight--;
+      }
+    }
+    if (mask === 0) return false;
+    yield* smp_call_function_many(m, mask, wait);
+    for (const vcpu of m.vcpu) {
+      if (vcpu.cpu >= 0 && (mask & (1 << vcpu.cpu)) !== 0) vcpu.spec.makers_in_flight--;
+    }
+    if (wait) noteAcks(m, mask);
+    return true;
+  });
+
+/**
+ * Makes a vCPU leave the guest, or wakes it; does not wait.
+ * @kvm virt/kvm/kvm_main.c: kvm_vcpu_kick
+ */
+export const kvm_vcpu_kick = kvm(file,
+  function* kvm_vcpu_kick(m: Machine, vcpu: number) {
+    const target = m.vcpu[vcpu]!;
+    yield m.step('wake the vCPU if it is blocked');
+    target.stat.kicks++;
+    if (kvm_vcpu_wake_up(m, vcpu)) return;
+    yield m.step('mode of vCPU {target}: IN_GUEST_MODE becomes EXITING_GUEST_MODE', vcpu);
+    if (isOwnThread(m, vcpu)) {
+      if (target.mode === vcpuMode.IN_GUEST_MODE) setMode(m, vcpu, vcpuMode.EXITING_GUEST_MODE);
+      return;
+    }
+    if (kvm_vcpu_exiting_guest_mode(m, vcpu) !== vcpuMode.IN_GUEST_MODE) return;
+    yield m.step('send the reschedule IPI');
+    if (target.cpu >= 0) smp_send_reschedule(m, target.cpu);
+  });
+
+const woken = (m: Machine, vcpu: number): boolean =>
+  m.vcpu[vcpu]!.task_state === taskState.RUNNING;
+
+/**
+ * Sleeps until something wakes the vCPU and there is a reason to run.
+ * @kvm virt/kvm/kvm_main.c
+ * @omits halt polling, signals
+ */
+export const kvm_vcpu_block = kvm(file,
+  function* kvm_vcpu_block(m: Machine, vcpuIndex: number, runnable: (vcpu: number) => boolean) {
+    const vcpu = m.vcpu[vcpuIndex]!;
+    for (;;) {
+      yield m.step('task state: INTERRUPTIBLE');
+      vcpu.task_state = taskState.INTERRUPTIBLE;
+      yield m.step('kvm_vcpu_check_block: is there a reason to run?');
+      if (runnable(vcpuIndex)) break;
+      yield m.step('schedule(): sleep unless something woke the vCPU already');
+      if (vcpu.task_state === taskState.INTERRUPTIBLE) {
+        vcpu.task_state = taskState.BLOCKED;
+        yield m.park('asleep', woken, vcpuIndex);
+      }
+    }
+    vcpu.task_state = taskState.RUNNING;
+  });

@@ -1,0 +1,103 @@
+/** KVM's side of the MMU notifier: zap, flush, and ask for a reload of the APIC-access page. */
+import { mmuLockFree, mnInvalidateLockFree, write_lock_mmu, write_unlock_mmu } from '../host/locks.ts';
+import { hvaOfApicAccessPage } from '../state/addresses.ts';
+import { PAGE_SIZE } from '../state/machine.ts';
+import { KVM_REQ } from '../state/requests.ts';
+import { kvm, type Machine, type MmuNotifierOps } from '../steps.ts';
+import { kvm_make_all_cpus_request } from './kvm_main.ts';
+import { kvm_unmap_gfn_range } from './mmu/mmu.ts';
+import { INVALID_GFN } from './mmu_invalidate.ts';
+
+const file = 'virt/kvm/kvm_main.c';
+
+/** Index of the memslot that backs a host virtual address, −1 if none does. */
+const slotOfHva = (m: Machine, hva: number): number => {
+  for (const slot of m.vm.memslot) {
+    const from = slot.userspace_addr;
+    if (slot.used && hva >= from && hva < from + slot.npages * PAGE_SIZE) return slot.index;
+  }
+  return -1;
+};
+
+/**
+ * Flushes the TLBs of all vCPUs; the page-table writes precede the look at each `mode`.
+ * @kvm virt/kvm/kvm_main.c
+ */
+export const kvm_flush_remote_tlbs = kvm(file,
+  function* kvm_flush_remote_tlbs(m: Machine) {
+    m.vm.stat.remote_tlb_flush_requests++;
+    yield* kvm_make_all_cpus_request(m,
+      m.on('zap-flush-all-roots') ? KVM_REQ.TLB_FLUSH : KVM_REQ.TLB_FLUSH_CURRENT);
+  });
+
+/** Widens the union of the ongoing ranges, which is never shrunk until all have ended. */
+const kvm_mmu_invalidate_range_add = (m: Machine, gfn: number): void => {
+  const { vm } = m;
+  const empty = vm.mmu_invalidate_range_start === INVALID_GFN;
+  if (empty || gfn < vm.mmu_invalidate_range_start) vm.mmu_invalidate_range_start = gfn;
+  if (empty || gfn + 1 > vm.mmu_invalidate_range_end) vm.mmu_invalidate_range_end = gfn + 1;
+};
+
+const handleHvaRange = kvm(file,
+  function* __kvm_handle_hva_range(m: Machine, hva: number, slot: number) {
+    const { vm } = m;
+    yield m.park('lock mmu_lock for write', mmuLockFree);
+    write_lock_mmu(m);
+    yield m.step('raise mmu_invalidate_in_progress and set the range');
+    if (vm.mmu_invalidate_in_progress === 0) {
+      vm.mmu_invalidate_range_start = INVALID_GFN;
+      vm.mmu_invalidate_range_end = INVALID_GFN;
+    }
+    vm.mmu_invalidate_in_progress++;
+    vm.spec.invalidations++;
+    const { base_gfn, userspace_addr } = vm.memslot[slot]!;
+    const gfn = base_gfn + (hva - userspace_addr) / PAGE_SIZE;
+    kvm_mmu_invalidate_range_add(m, gfn);
+    if (yield* kvm_unmap_gfn_range(m, slot, gfn)) yield* kvm_flush_remote_tlbs(m);
+    yield m.step('unlock mmu_lock');
+    write_unlock_mmu(m);
+  });
+
+const invalidate_range_start = kvm(file,
+  function* kvm_mmu_notifier_invalidate_range_start(m: Machine, hva: number) {
+    yield m.park('under mn_invalidate_lock: raise mn_active_invalidate_count', mnInvalidateLockFree);
+    m.vm.mn_active_invalidate_count++;
+    const slot = slotOfHva(m, hva);
+    if (slot >= 0) yield* handleHvaRange(m, hva, slot);
+    // b1394e745b94 asked for the reload here, after mmu_lock was dropped.
+    if (hva === hvaOfApicAccessPage && m.switch('apic-reload-hook') === 'range_start') {
+      yield* kvm_make_all_cpus_request(m, KVM_REQ.APIC_PAGE_RELOAD);
+    }
+  });
+
+/** e649b3f0188f asked for the reload from here, where the primary entry is gone. */
+const invalidate_range = kvm('arch/x86/kvm/x86.c',
+  function* kvm_arch_mmu_notifier_invalidate_range(m: Machine, hva: number) {
+    if (hva === hvaOfApicAccessPage && m.switch('apic-reload-hook') === 'invalidate_range') {
+      yield* kvm_make_all_cpus_request(m, KVM_REQ.APIC_PAGE_RELOAD);
+    }
+  });
+
+const invalidate_range_end = kvm(file,
+  function* kvm_mmu_notifier_invalidate_range_end(m: Machine, hva: number) {
+    const { vm } = m;
+    if (slotOfHva(m, hva) >= 0) {
+      yield m.park('lock mmu_lock for write', mmuLockFree);
+      write_lock_mmu(m);
+      yield m.step('raise mmu_invalidate_seq');
+      vm.mmu_invalidate_seq++;
+      vm.spec.seq_high = Math.max(vm.spec.seq_high, vm.mmu_invalidate_seq);
+      yield m.step('lower mmu_invalidate_in_progress');
+      vm.mmu_invalidate_in_progress--;
+      vm.spec.invalidations--;
+      yield m.step('unlock mmu_lock');
+      write_unlock_mmu(m);
+    }
+    yield m.park('under mn_invalidate_lock: lower mn_active_invalidate_count', mnInvalidateLockFree);
+    vm.mn_active_invalidate_count--;
+  });
+
+/** What KVM registers with the host at boot. */
+export const kvm_mmu_notifier_ops: MmuNotifierOps = {
+  invalidate_range_start, invalidate_range, invalidate_range_end,
+};

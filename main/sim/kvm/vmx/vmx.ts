@@ -1,0 +1,134 @@
+/** VMX: the APIC-access page, TLB flushes, posted interrupts, exits. */
+import { inveptAllContext, inveptSingleContext } from '../../hw/tlb.ts';
+import { put_page } from '../../host/frames.ts';
+import { mmuLockReadable, read_lock_mmu, read_unlock_mmu } from '../../host/locks.ts';
+import { hva_to_pfn } from '../../host/page_table.ts';
+import { APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, apicAccessGfn } from '../../state/addresses.ts';
+import { pfn_to_hpa } from '../../state/machine.ts';
+import { KVM_REQ } from '../../state/requests.ts';
+import { secondaryControl } from '../../state/vmcs.ts';
+import { type Body, kvm, type Machine } from '../../steps.ts';
+import { kvm_make_request } from '../kvm_main.ts';
+import { apic_find_highest_irr, kvm_apic_update_irr } from '../lapic.ts';
+import { gfn_to_memslot, hvaInSlot } from '../mmu/mmu.ts';
+import { mmu_invalidate_retry_gfn } from '../mmu_invalidate.ts';
+
+const file = 'arch/x86/kvm/vmx/vmx.c';
+
+/** INVEPT of every context. @kvm arch/x86/kvm/vmx/vmx.c: vmx_flush_tlb_all */
+export const vmx_flush_tlb_all = (m: Machine, vcpu: number): void => {
+  m.vcpu[vcpu]!.stat.tlb_flush_all++;
+  inveptAllContext(m, m.vcpu[vcpu]!.cpu);
+};
+
+/** INVEPT of the active root's EP4TA only. @kvm arch/x86/kvm/vmx/vmx.c: vmx_flush_tlb_current */
+export const vmx_flush_tlb_current = (m: Machine, vcpu: number): void => {
+  m.vcpu[vcpu]!.stat.tlb_flush_current++;
+  const { root } = m.vcpu[vcpu]!.root_mmu;
+  if (root >= 0) inveptSingleContext(m, m.vcpu[vcpu]!.cpu, root);
+};
+
+/** As it was before 2023: no look at the invalidation. */
+function* reloadUnchecked(m: Machine, vcpuIndex: number): Body<void> {
+  yield m.step('gfn_to_page: find the memslot of 0xfee00');
+  const slot = gfn_to_memslot(m, apicAccessGfn);
+  if (slot < 0) return;
+  const pfn = yield* hva_to_pfn(m, hvaInSlot(m, slot, apicAccessGfn));
+  if (pfn < 0) return;
+  yield m.step('VMWRITE APIC_ACCESS_ADDR = pfn {pfn}', pfn);
+  m.vcpu[vcpuIndex]!.vmcs01.apic_access_addr = pfn_to_hpa(pfn);
+  if (m.on('reload-flush-current')) {
+    yield m.step('flush the current EP4TA');
+    vmx_flush_tlb_current(m, vcpuIndex);
+  }
+  yield m.step('put_page: release pfn {pfn}', pfn);
+  put_page(m, pfn);
+}
+
+const privateSlot = (m: Machine): number =>
+  m.vm.memslot.findIndex((slot) => slot.used && slot.id === APIC_ACCESS_PAGE_PRIVATE_MEMSLOT);
+
+/** With the retry check of 878940b33d76: an invalidation under way asks again instead. */
+function* reloadChecked(m: Machine, vcpuIndex: number): Body<void> {
+  yield m.step('find the private memslot by its id');
+  const slot = privateSlot(m);
+  if (slot < 0 || (m.on('slot-invalid-test') && m.vm.memslot[slot]!.invalid)) return;
+  yield m.step('sample mmu_invalidate_seq');
+  const seq = m.vm.mmu_invalidate_seq;
+  const pfn = yield* hva_to_pfn(m, hvaInSlot(m, slot, apicAccessGfn));
+  // The slot is gone for good: whoever makes it again asks for a reload.
+  if (pfn < 0) return;
+
+  yield m.park('lock mmu_lock for read', mmuLockReadable);
+  read_lock_mmu(m);
+  yield m.step('mmu_invalidate_retry_gfn: was it invalidated since?');
+  if (mmu_invalidate_retry_gfn(m, seq, apicAccessGfn)) {
+    yield m.step('invalidated: make APIC_PAGE_RELOAD again');
+    kvm_make_request(m, vcpuIndex, KVM_REQ.APIC_PAGE_RELOAD);
+  } else {
+    yield m.step('VMWRITE APIC_ACCESS_ADDR = pfn {pfn}', pfn);
+    m.vcpu[vcpuIndex]!.vmcs01.apic_access_addr = pfn_to_hpa(pfn);
+  }
+  // 775bc098657b removed the flush, and the release moved inside the lock.
+  if (!m.on('reload-flush-current')) {
+    yield m.step('release pfn {pfn}', pfn);
+    put_page(m, pfn);
+  }
+  yield m.step('unlock mmu_lock');
+  read_unlock_mmu(m);
+  if (m.on('reload-flush-current')) {
+    yield m.step('flush the current EP4TA');
+    vmx_flush_tlb_current(m, vcpuIndex);
+    yield m.step('release pfn {pfn}', pfn);
+    put_page(m, pfn);
+  }
+}
+
+/**
+ * Puts the host-physical address of the APIC-access page into vmcs01. The four historic forms are
+ * `apic-reload-retry` × `reload-flush-current`, and where the request comes from is
+ * `apic-reload-hook`.
+ * @kvm arch/x86/kvm/vmx/vmx.c
+ * @omits L2: with a nested guest active the reload is deferred
+ */
+export const vmx_set_apic_access_page_addr = kvm(file,
+  function* vmx_set_apic_access_page_addr(m: Machine, vcpuIndex: number) {
+    const vcpu = m.vcpu[vcpuIndex]!;
+    vcpu.stat.reloads++;
+    yield m.step('is "virtualize APIC accesses" on?');
+    const { secondary_vm_exec_control: secondary } = vcpu.vmcs01;
+    if (!secondary.has(secondaryControl.VIRTUALIZE_APIC_ACCESSES)) return;
+    if (m.on('apic-reload-retry')) yield* reloadChecked(m, vcpuIndex);
+    else yield* reloadUnchecked(m, vcpuIndex);
+  });
+
+/** Writes RVI if it differs; −1 is 0. @kvm arch/x86/kvm/vmx/vmx.c: vmx_set_rvi */
+const vmx_set_rvi = (m: Machine, vcpu: number, vector: number): void => {
+  const { vmcs01 } = m.vcpu[vcpu]!;
+  const status = vmcs01.guest_intr_status;
+  const next = (status & 0xff00) | Math.max(0, vector);
+  if (next !== status) vmcs01.guest_intr_status = next;
+};
+
+/**
+ * Harvests posted interrupts into IRR, so that the next entry delivers them.
+ * @kvm arch/x86/kvm/vmx/vmx.c
+ */
+export const vmx_sync_pir_to_irr = kvm(file,
+  function* vmx_sync_pir_to_irr(m: Machine, vcpuIndex: number) {
+    const { pi_desc, apic } = m.vcpu[vcpuIndex]!;
+    yield m.step('is ON set?');
+    let max: number;
+    let harvested = false;
+    if (pi_desc.on) {
+      yield m.step('clear ON');
+      pi_desc.on = false;
+      max = yield* kvm_apic_update_irr(m, vcpuIndex);
+      harvested = true;
+    } else {
+      max = apic_find_highest_irr(m, vcpuIndex);
+    }
+    if (apic.apicv_active) vmx_set_rvi(m, vcpuIndex, max);
+    else if (harvested) kvm_make_request(m, vcpuIndex, KVM_REQ.EVENT);
+    return max;
+  });

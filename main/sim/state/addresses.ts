@@ -1,0 +1,17 @@
+/** Where things are in the address spaces of the model: constants, not state. */
+import { PAGE_SIZE } from './machine.ts';
+
+/** Host virtual address of the private slot's page, and of guest memory. */
+export const hvaOfApicAccessPage = 0x7f00_0000_0000;
+const hvaOfMemory = 0x7f10_0000_0000;
+
+export const APIC_ACCESS_PAGE_PRIVATE_MEMSLOT = 0x1ff;
+export const APIC_DEFAULT_PHYS_BASE = 0xfee0_0000;
+/** Frame number of the APIC's default address in guest-physical space. */
+export const apicAccessGfn = APIC_DEFAULT_PHYS_BASE / PAGE_SIZE;
+
+export const hvaOfGuestPage = (gfn: number): number => hvaOfMemory + gfn * PAGE_SIZE;
+
+/** EPT_POINTER of a root: 4-level walk, write-back, accessed and dirty flags. */
+export const eptpOf = (root: number): number => 0x10_0000 + root * PAGE_SIZE + 0x5e;
+export const rootOf = (eptp: number): number => Math.floor((eptp - 0x10_0000) / PAGE_SIZE);

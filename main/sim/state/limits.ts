@@ -1,0 +1,19 @@
+/** Every bound of the model, in one place. Reaching one is a message, never a hang. */
+export const limits = {
+  vcpus: 16,
+  /** frames of the memory pool, the reserved frame 0 and the register pages included */
+  frames: 64,
+  framesDefault: 8,
+  memslots: 8,
+  ptes: 32,
+  eptRoots: 4,
+  sptesPerRoot: 16,
+  tlbEntriesPerCpu: 16,
+  stackDepth: 16,
+  locals: 4,
+  loopNesting: 4,
+  /** steps of a run unless it says otherwise */
+  steps: 1_000_000,
+  /** steps that one line of a `schedule` may take before the next line has its turn */
+  directiveSteps: 10_000,
+} as const;

@@ -1,0 +1,44 @@
+/** The modelled computer as one record, and its layout for given dimensions. */
+import {
+  array, layOut, nested, record, type RecordType, type ViewOf,
+} from '../arena/fields.ts';
+import { Actor } from './actor.ts';
+import { limits } from './limits.ts';
+import { EptRoot, Frame, Pte } from './memory.ts';
+import { Cpu, Vcpu } from './vcpu.ts';
+import { Vm } from './vm.ts';
+
+export const MachineState = record('machine', 'the modelled computer', {
+  vm: nested(Vm, 'the virtual machine'),
+  vcpu: array(Vcpu, 'vcpus', 'the virtual CPUs'),
+  cpu: array(Cpu, 'vcpus', 'the physical CPUs: vCPU i runs on CPU i'),
+  ept: array(EptRoot, limits.eptRoots, 'extended page tables'),
+  pte: array(Pte, limits.ptes, 'the primary page table of the VMM process'),
+  actor: array(Actor, 'actors', 'what acts by itself'),
+  frame: array(Frame, 'frames', 'page frames of the host'),
+});
+
+export type VcpuView = ViewOf<typeof Vcpu>;
+export type CpuView = ViewOf<typeof Cpu>;
+export type VmView = ViewOf<typeof Vm>;
+export type ActorView = ViewOf<typeof Actor>;
+export type EptRootView = ViewOf<typeof EptRoot>;
+export type MachineView = ViewOf<typeof MachineState>;
+
+export interface MachineDimensions {
+  readonly [name: string]: number;
+  readonly vcpus: number;
+  readonly actors: number;
+  readonly frames: number;
+}
+
+export const layoutOf = (dimensions: MachineDimensions): RecordType =>
+  layOut(MachineState, dimensions);
+
+export const PAGE_SIZE = 4096;
+/** Frame 0 is never handed out, so that an address 0 is never a page. */
+export const firstFrame = 1;
+
+/** Host-physical address of a frame, and back. */
+export const pfn_to_hpa = (pfn: number): number => pfn * PAGE_SIZE;
+export const hpa_to_pfn = (hpa: number): number => Math.floor(hpa / PAGE_SIZE);

@@ -1,0 +1,46 @@
+/** Host memory: page frames, the primary page table, EPT roots and TLBs. */
+import { array, bytes, counter, flag, pfn, record, s32, u32, u64 } from '../arena/fields.ts';
+import { limits } from './limits.ts';
+
+export const Frame = record('page', 'a page frame of the host', {
+  refcount: s32('references: one for the primary PTE that maps it, one for each get_page'),
+  pincount: s32('FOLL_PIN pins: a pinned frame is not migrated'),
+  freed: flag('the frame went back to the allocator: every later access is a use after free'),
+  allocated: flag('the frame is in use'),
+  has_struct_page: flag('managed by the kernel; clear for mem= memory and PFN maps'),
+  dirty: flag('written through a mapping that marks it'),
+  accessed: flag('used through a mapping that marks it'),
+  tag: u32('what the content is, where bytes do not matter: copied when the page migrates'),
+  data: bytes(4096, 'the bytes of the page'),
+});
+
+export const Pte = record('pte', 'an entry of the primary page table of the VMM process', {
+  used: flag('the entry describes a mapped address'),
+  hva: u64('host virtual address of the page'),
+  pfn: pfn('the frame that is mapped; stays readable after the entry was cleared'),
+  present: flag('the entry is present'),
+  migrating: flag('a migration entry stands here: a fault waits for the new mapping'),
+  writable: flag('writes are allowed'),
+});
+
+export const Spte = record('spte', 'a leaf entry of an EPT', {
+  present: flag('the entry maps a frame'),
+  gfn: u64({ as: 'gfn' }, 'guest frame number'),
+  pfn: pfn('host frame'),
+  writable: flag('writes are allowed'),
+});
+
+export const EptRoot = record('ept_root', 'an extended page table', {
+  used: flag('the root exists'),
+  invalid: flag('the root is obsolete and must not be used for new entries'),
+  refcount: counter('vCPUs that hold the root'),
+  spte: array(Spte, limits.sptesPerRoot, 'the entries'),
+});
+
+export const TlbEntry = record('tlb_entry', 'a translation cached by a physical CPU', {
+  valid: flag('the entry can be used'),
+  ep4ta: s32('tag: the EPT root that it came from; switching EPTP does not flush'),
+  vpid: u32('tag: VPID of the vCPU'),
+  gfn: u64({ as: 'gfn' }, 'guest frame number'),
+  pfn: pfn('the host frame that accesses go to'),
+});

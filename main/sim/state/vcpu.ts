@@ -1,0 +1,92 @@
+/** Per-vCPU state: struct kvm_vcpu, kvm_vcpu_arch and vcpu_vmx, and the pCPU below it. */
+import {
+  array, bits, counter, flag, nested, oneOf, record, s32, u32, u64,
+} from '../arena/fields.ts';
+import { Lapic } from './lapic.ts';
+import { limits } from './limits.ts';
+import { TlbEntry } from './memory.ts';
+import { PiDesc } from './pi_desc.ts';
+import { KVM_REQ, requestCount } from './requests.ts';
+import { Vmcs } from './vmcs.ts';
+
+/** include/linux/kvm_host.h */
+export const vcpuMode = {
+  OUTSIDE_GUEST_MODE: 0, IN_GUEST_MODE: 1, EXITING_GUEST_MODE: 2, READING_SHADOW_PAGE_TABLES: 3,
+} as const;
+
+export const mpState = { RUNNABLE: 0, UNINITIALIZED: 1, INIT_RECEIVED: 2, HALTED: 3 } as const;
+
+export const taskState = { RUNNING: 0, INTERRUPTIBLE: 1, BLOCKED: 2 } as const;
+
+export const VcpuStat = record('kvm_vcpu_stat', 'cost counters of a vCPU', {
+  vm_entries: counter('VM entries'),
+  vm_exits: counter('VM exits'),
+  ept_violations: counter('exits for an EPT violation'),
+  apic_access_exits: counter('exits for an access to the APIC-access page'),
+  emulated_apic_mmio: counter('APIC accesses that the instruction emulator did'),
+  requests_made: counter('requests made for this vCPU'),
+  requests_handled: counter('requests that this vCPU took'),
+  tlb_flush_all: counter('flushes of every EP4TA'),
+  tlb_flush_current: counter('flushes of the current EP4TA'),
+  reloads: counter('reloads of the APIC-access page'),
+  kicks: counter('kvm_vcpu_kick calls'),
+});
+
+export const RequestTimes = record('request_times', 'how often one request was made and taken', {
+  published: counter('times that the bit was set'),
+  taken: counter('value of `published` when its handler last started'),
+});
+
+export const KickTime = record('kick_time', 'what a maker of requests saw when it decided to send an IPI', {
+  left_guest: counter('value of left_guest of the vCPU at that moment'),
+});
+
+/** Bookkeeping that only checks read: no model code decides anything on it. */
+export const VcpuSpec = record('vcpu_spec', 'events that checks look for', {
+  makers_in_flight: s32('makers between setting a request bit and deciding about the kick'),
+  in_reload: flag('the vCPU is inside vmx_set_apic_access_page_addr, or about to be'),
+  left_guest: counter('times that the vCPU left non-root mode'),
+  kick: array(KickTime, 'actors', 'the last decision of each actor'),
+  request: array(RequestTimes, requestCount, 'each request by its number'),
+});
+
+export const Mmu = record('kvm_mmu', 'an MMU context', {
+  root: s32('the EPT root that it uses, −1 for none'),
+});
+
+export const Guest = record('guest_cpu', 'what the guest holds in registers', {
+  value: u32('result of the last read'),
+  gpa: u64({ as: 'gpa' }, 'address of the access that is being made'),
+});
+
+export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx', {
+  vcpu_id: counter('index and x2APIC ID'),
+  mode: oneOf(vcpuMode, 'where the vCPU stands between host and guest; others may only change IN to EXITING'),
+  requests: bits(requestCount, { as: KVM_REQ }, 'KVM_REQ_* that wait to be handled'),
+  cpu: s32('the physical CPU that the vCPU is loaded on, −1 for none'),
+  non_root: flag('the CPU executes the guest: between VM entry and VM exit'),
+  guest_mode: flag('HF_GUEST_MASK: L2 is active'),
+  mp_state: oneOf(mpState, 'KVM_MP_STATE_*'),
+  task_state: oneOf(taskState, 'state of the thread'),
+  srcu_idx: s32('SRCU generation that the vCPU reads in, −1 outside'),
+  apic_base: u64('MSR IA32_APIC_BASE: address, ENABLE bit 11, X2APIC bit 10, BSP bit 8'),
+  root_mmu: nested(Mmu, 'the MMU of L1: EPT01'),
+  apic: nested(Lapic, 'the local APIC'),
+  pi_desc: nested(PiDesc, 'posted-interrupt descriptor for L1'),
+  vmcs01: nested(Vmcs, 'the VMCS that runs L1'),
+  guest: nested(Guest, 'registers of the guest'),
+  stat: nested(VcpuStat, 'cost counters'),
+  spec: nested(VcpuSpec, 'bookkeeping of the checks'),
+});
+
+/** Interrupts that a physical CPU can have pending. */
+export const hostVector = { RESCHEDULE: 0, CALL_FUNCTION: 1 } as const;
+
+export const Cpu = record('cpu', 'a physical CPU', {
+  irqs_on: flag('interrupts are enabled (EFLAGS.IF of the host)'),
+  pending: bits(32, { as: hostVector }, 'IPIs that arrived and were not taken yet'),
+  call_queue: bits(32, { as: 'dec' }, 'actors whose call-function IPI waits for its handler: they wait for the ack'),
+  tlb: array(TlbEntry, limits.tlbEntriesPerCpu, 'cached translations'),
+  tlb_next: counter('entry that the next fill replaces'),
+  ipis: counter('IPIs received'),
+});

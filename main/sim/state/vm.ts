@@ -1,0 +1,73 @@
+/** VM-wide state: struct kvm and struct kvm_arch. */
+import {
+  array, bits, counter, flag, nested, oneOf, record, s32, u32, u64,
+} from '../arena/fields.ts';
+import { limits } from './limits.ts';
+
+export const Memslot = record('kvm_memory_slot', 'guest physical memory backed by user space', {
+  used: flag('the slot is in the active set'),
+  id: u32('slot id'),
+  base_gfn: u64({ as: 'gfn' }, 'first guest frame number'),
+  npages: counter('pages'),
+  userspace_addr: u64('host virtual address of the first page'),
+  invalid: flag('KVM_MEMSLOT_INVALID: a delete or move is in flight'),
+});
+
+/** bit numbers of APICV_INHIBIT_REASON_* */
+export const apicvInhibitReason = {
+  DISABLED: 0, HYPERV: 1, ABSENT: 2, BLOCKIRQ: 3, PHYSICAL_ID_ALIASED: 4, APIC_ID_MODIFIED: 5,
+  APIC_BASE_MODIFIED: 6, NESTED: 7, IRQWIN: 8, PIT_REINJ: 9, SEV: 10, LOGICAL_ID_ALIASED: 11,
+} as const;
+
+export const RwLock = record('rwlock', 'a reader-writer lock', {
+  writer: s32('the actor that holds it for writing plus 1, 0 for none'),
+  readers: counter('actors that hold it for reading'),
+});
+
+export const Srcu = record('srcu', 'sleepable RCU: two generations of readers', {
+  idx: u32('the generation that new readers join'),
+  readers_0: counter('readers inside generation 0'),
+  readers_1: counter('readers inside generation 1'),
+});
+
+export const VmStat = record('kvm_vm_stat', 'cost counters of the VM', {
+  remote_tlb_flush_requests: counter('kvm_flush_remote_tlbs calls'),
+  sptezaps: counter('EPT entries removed'),
+  wait_stalls: counter('times that a maker of requests had to wait for acks'),
+});
+
+/** Bookkeeping that only checks read: no model code decides anything on it. */
+export const VmSpec = record('vm_spec', 'events that checks look for', {
+  raw_apic_accesses: counter('guest accesses that reached the bytes of an APIC-access frame'),
+  freed_frame_writes: counter('writes that hit a freed frame'),
+  foreign_mode_writes: counter('changes of a vCPU mode by another thread, other than IN to EXITING'),
+  unacked_waits: counter('waits for acks that ended although a target never left non-root mode'),
+  invalidations: counter('notifier intervals that took mmu_lock and have not ended'),
+  seq_high: counter('the highest value that mmu_invalidate_seq has had'),
+  slot_changes_in_invalidation: counter('memslot publications while mn_active_invalidate_count > 0'),
+  apic_pte_changed: flag('the primary PTE of the APIC-access page changed, and its notification is out, inside an ongoing invalidation'),
+});
+
+export const irqchipMode = { NONE: 0, KERNEL: 1, SPLIT: 2 } as const;
+
+export const Vm = record('kvm', 'struct kvm, struct kvm_arch', {
+  memslot: array(Memslot, limits.memslots, 'the active memslots'),
+  memslots_generation: counter('generation of the active memslots'),
+  apic_access_memslot_enabled: flag('the private slot at GPA 0xfee00000 exists'),
+  apic_access_memslot_inhibited: flag('kvm_inhibit_apic_access_page was called; never cleared'),
+  mmu_lock: nested(RwLock, 'protects EPT changes: write to zap, read to map or to reload the APIC page'),
+  slots_lock: s32('the actor that holds the mutex plus 1, 0 for none'),
+  mn_invalidate_lock: s32('the actor that holds the spinlock plus 1, 0 for none'),
+  mmu_invalidate_seq: counter('grows at the end of every invalidation'),
+  mmu_invalidate_in_progress: s32('invalidations between start and end that overlap a memslot'),
+  mmu_invalidate_range_start: u64({ as: 'gfn' }, 'union of the ongoing ranges, first gfn'),
+  mmu_invalidate_range_end: u64({ as: 'gfn' }, 'union of the ongoing ranges, gfn after the last'),
+  mn_active_invalidate_count: s32('notifier intervals, memslot or not'),
+  srcu: nested(Srcu, 'protects memslots and the buses'),
+  apicv_inhibit_reasons: bits(32, { as: apicvInhibitReason }, 'reasons why APICv is off for the VM'),
+  irqchip_mode: oneOf(irqchipMode, 'who emulates the interrupt controllers'),
+  enable_apicv: flag('module parameter enable_apicv'),
+  flexpriority_enabled: flag('module parameter flexpriority'),
+  stat: nested(VmStat, 'cost counters'),
+  spec: nested(VmSpec, 'bookkeeping of the checks'),
+});

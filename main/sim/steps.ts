@@ -1,0 +1,311 @@
+/**
+ * How model code is written: generators that yield before each step, registered by the name that
+ * the kernel or the manual gives them, on one machine whose call stacks are part of its state.
+ */
+import { Arena } from './arena/arena.ts';
+import type { RecordType } from './arena/fields.ts';
+import { viewOf } from './arena/views.ts';
+import { actorState } from './state/actor.ts';
+import { limits } from './state/limits.ts';
+import { layoutOf, type MachineView } from './state/machine.ts';
+import type { MachineConfig } from './state/program.ts';
+import type { SwitchId } from './state/switches.ts';
+
+/** Where a function is from: a path in the kernel tree, or a section of the manual. */
+export type World = 'kvm' | 'linux' | 'sdm' | 'scenario';
+
+export interface FunctionInfo {
+  readonly name: string;
+  readonly world: World;
+  readonly source: string;
+  /** the sites of its steps that ran so far, by label */
+  readonly sites: Map<string, number>;
+}
+
+/** A step of a function: what a stack frame stands at. */
+export interface Site {
+  readonly id: number;
+  readonly function: string;
+  readonly label: string;
+}
+
+const functions = new Map<string, FunctionInfo>();
+const sites = new Map<number, Site>();
+
+/** All registered functions by name. */
+export const registeredFunctions = (): FunctionInfo[] =>
+  [...functions.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
+
+export const functionOf = (name: string): FunctionInfo | undefined => functions.get(name);
+export const siteOf = (id: number): Site | undefined => sites.get(id);
+/** The sites that have run in this process; a recording stores those that it needs. */
+export const knownSites = (): Site[] => [...sites.values()];
+
+/** 32-bit FNV-1a: an id that does not depend on what ran before, or in which order. */
+const hashOf = (text: string): number => {
+  let hash = 0x811c_9dc5;
+  for (let i = 0; i < text.length; i++) {
+    hash = Math.imul(hash ^ text.charCodeAt(i), 0x0100_0193);
+  }
+  return hash >>> 0;
+};
+
+const newSite = (info: FunctionInfo, label: string): number => {
+  const id = hashOf(`${info.name}\n${label}`);
+  const other = sites.get(id);
+  if (other !== undefined && (other.function !== info.name || other.label !== label)) {
+    throw new Error(`steps: reword "${label}" of ${info.name}: its id is that of ${other.function}`);
+  }
+  sites.set(id, { id, function: info.name, label });
+  info.sites.set(label, id);
+  return id;
+};
+
+/** What a coroutine hands to the runner: a step, a step that waits, or a call. */
+const STEP = 0;
+const PARK = 1;
+type Yielded = typeof STEP | typeof PARK | Call<unknown>;
+
+export type Body<R> = Generator<Yielded, R, unknown>;
+
+/**
+ * A call in flight. `yield*` on it gives what the function returns; the runner sees the call,
+ * pushes a stack frame and resumes only the innermost function.
+ */
+export class Call<R> implements Iterator<Yielded, R, unknown> {
+  readonly body: Body<R>;
+  readonly info: FunctionInfo;
+  // The call is its own iterator result, so that a call costs one object.
+  value: unknown = this;
+  done = false;
+
+  constructor(info: FunctionInfo, body: Body<R>) {
+    this.info = info;
+    this.body = body;
+  }
+
+  [Symbol.iterator](): this {
+    return this;
+  }
+
+  #entered = false;
+
+  /** First the call itself, for the runner; then, with what the function returned, the end. */
+  next(sent: unknown): IteratorResult<Yielded, R> {
+    if (this.#entered) {
+      this.value = sent;
+      this.done = true;
+    }
+    this.#entered = true;
+    return this as unknown as IteratorResult<Yielded, R>;
+  }
+}
+
+/** What a model function that can be interleaved returns. */
+export type Steps<R> = Call<R>;
+
+const register = (world: World, source: string, name: string): FunctionInfo => {
+  const known = functions.get(name);
+  if (known !== undefined) throw new Error(`steps: ${name} is registered twice`);
+  const info: FunctionInfo = { name, world, source, sites: new Map() };
+  functions.set(name, info);
+  return info;
+};
+
+type ModelFunction<A extends unknown[], R> = (...args: A) => Body<R>;
+
+const stepping = <A extends unknown[], R>(
+  world: World, source: string, body: ModelFunction<A, R>,
+): ((...args: A) => Steps<R>) => {
+  const info = register(world, source, body.name);
+  return (...args) => new Call(info, body(...args));
+};
+
+/** A function of arch/x86/kvm or virt/kvm; `source` is its path in the kernel tree. */
+export const kvm = <A extends unknown[], R>(source: string, body: ModelFunction<A, R>) =>
+  stepping('kvm', source, body);
+/** A function of the kernel around KVM. */
+export const linux = <A extends unknown[], R>(source: string, body: ModelFunction<A, R>) =>
+  stepping('linux', source, body);
+/** What the processor does; `source` names the section of the manual. */
+export const sdm = <A extends unknown[], R>(source: string, body: ModelFunction<A, R>) =>
+  stepping('sdm', source, body);
+/** What an actor of a scenario does. */
+export const scenarioActor = <A extends unknown[], R>(body: ModelFunction<A, R>) =>
+  stepping('scenario', 'the scenario', body);
+
+export type Condition = (m: Machine, argument: number) => boolean;
+
+/** An actor while it runs: its coroutines, and where its stack is in the arena. */
+export class Thread {
+  readonly index: number;
+  readonly name: string;
+  readonly calls: Call<unknown>[] = [];
+  waitsFor: Condition | undefined;
+  waitsForArgument = 0;
+  done = false;
+
+  constructor(index: number, name: string, main: Call<unknown>) {
+    this.index = index;
+    this.name = name;
+    this.calls.push(main);
+  }
+}
+
+/** What the host calls around a change of the primary page table; KVM registers its own at boot. */
+export interface MmuNotifierOps {
+  invalidate_range_start(m: Machine, hva: number): Steps<void>;
+  /** the secondary hook, called when the primary entry is gone */
+  invalidate_range(m: Machine, hva: number): Steps<void>;
+  invalidate_range_end(m: Machine, hva: number): Steps<void>;
+}
+
+/** The modelled computer with everything that model code needs to change it. */
+export class Machine {
+  readonly config: MachineConfig;
+  readonly layout: RecordType;
+  readonly arena: Arena;
+  readonly vm: MachineView['vm'];
+  readonly vcpu: MachineView['vcpu'];
+  readonly cpu: MachineView['cpu'];
+  readonly ept: MachineView['ept'];
+  readonly pte: MachineView['pte'];
+  readonly actor: MachineView['actor'];
+  readonly frame: MachineView['frame'];
+  readonly threads: Thread[] = [];
+  readonly notifiers: MmuNotifierOps[] = [];
+  /** the actor that takes the current step */
+  current = 0;
+
+  readonly #on: Readonly<Record<string, boolean>>;
+  readonly #frameWords: number;
+  /** word of the top stack frame of the current actor */
+  #top = 0;
+
+  constructor(config: MachineConfig) {
+    this.config = config;
+    this.layout = layoutOf({
+      vcpus: config.vcpus, actors: config.actors.length, frames: config.frames,
+    });
+    this.arena = new Arena(this.layout.bytes >>> 2);
+    const view = viewOf<MachineView>(this.arena, this.layout);
+    this.vm = view.vm;
+    this.vcpu = view.vcpu;
+    this.cpu = view.cpu;
+    this.ept = view.ept;
+    this.pte = view.pte;
+    this.actor = view.actor;
+    this.frame = view.frame;
+    this.#on = Object.fromEntries(
+      Object.entries(config.switches).map(([id, value]) => [id, value === 'on']));
+    const stack = baseOf(view.actor[0]!.stack[0]!);
+    this.#frameWords = baseOf(view.actor[0]!.stack[1]!) - stack;
+  }
+
+  /** Is the boolean switch on? */
+  on(id: SwitchId): boolean {
+    return this.#on[id]!;
+  }
+
+  /** The value of a switch that has more than two. */
+  switch(id: SwitchId): string {
+    return this.config.switches[id]!;
+  }
+
+  /**
+   * Stands before the block that `label` names; the block up to the next `yield` is one step.
+   * A `{name}` in the label shows the argument at its place: a local that lives across the step.
+   */
+  step(label: string, a?: number, b?: number, c?: number, d?: number): typeof STEP {
+    const calls = this.threads[this.current]!.calls;
+    const { info } = calls[calls.length - 1]!;
+    const site = info.sites.get(label) ?? newSite(info, label);
+    const { arena } = this;
+    const top = this.#top;
+    if (arena.words[top] !== site) arena.store(top, site);
+    if (a !== undefined) arena.store(top + 1, a >>> 0);
+    if (b !== undefined) arena.store(top + 2, b >>> 0);
+    if (c !== undefined) arena.store(top + 3, c >>> 0);
+    if (d !== undefined) arena.store(top + 4, d >>> 0);
+    return STEP;
+  }
+
+  /** As `step`, and the step can be taken only when `condition` holds; it reads nothing but the machine. */
+  park(label: string, condition: Condition, argument = 0): typeof PARK {
+    this.step(label);
+    const thread = this.threads[this.current]!;
+    thread.waitsFor = condition;
+    thread.waitsForArgument = argument;
+    return PARK;
+  }
+
+  /** Adds an actor and runs it up to its first step, which is not a step of the run. */
+  start(name: string, main: Call<unknown>): void {
+    const thread = new Thread(this.threads.length, name, main);
+    this.threads.push(thread);
+    this.actor[thread.index]!.depth = 1;
+    this.resume(thread.index);
+  }
+
+  /** Can the actor take a step? */
+  ready(index: number): boolean {
+    const thread = this.threads[index]!;
+    if (thread.done) return false;
+    return thread.waitsFor === undefined || thread.waitsFor(this, thread.waitsForArgument);
+  }
+
+  /** Site of the step that the actor stands before. */
+  siteBefore(index: number): number {
+    return this.arena.words[this.#topOf(index)]!;
+  }
+
+  /** Runs the actor to its next `yield`: the whole of one step, but for closing it. */
+  resume(index: number): void {
+    const thread = this.threads[index]!;
+    const actor = this.actor[index]!;
+    this.current = index;
+    this.#top = this.#topOf(index);
+    if (thread.waitsFor !== undefined) {
+      thread.waitsFor = undefined;
+      actor.state = actorState.READY;
+    }
+    const { calls } = thread;
+    let sent: unknown;
+    for (;;) {
+      const result = calls[calls.length - 1]!.body.next(sent);
+      sent = undefined;
+      if (result.done === true) {
+        calls.pop();
+        actor.depth = calls.length;
+        if (calls.length === 0) {
+          thread.done = true;
+          actor.state = actorState.DONE;
+          return;
+        }
+        this.#top -= this.#frameWords;
+        sent = result.value;
+      } else if (result.value === STEP) {
+        return;
+      } else if (result.value === PARK) {
+        actor.state = actorState.PARKED;
+        return;
+      } else {
+        if (calls.length === limits.stackDepth) {
+          throw new Error(`model: the stack of ${thread.name} is deeper than ${limits.stackDepth} calls`);
+        }
+        calls.push(result.value);
+        this.#top += this.#frameWords;
+        actor.depth = calls.length;
+      }
+    }
+  }
+
+  #topOf(index: number): number {
+    const actor = this.actor[index]!;
+    return baseOf(actor.stack[0]!) + Math.max(0, this.threads[index]!.calls.length - 1) * this.#frameWords;
+  }
+}
+
+/** The first word of a record's accessor. */
+export const baseOf = (view: { readonly index: number }): number =>
+  (view as unknown as { readonly base: number }).base;
