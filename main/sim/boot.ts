@@ -1,7 +1,8 @@
 /** The boot image: the machine as a scenario finds it, and its actors at their first step. */
+
+import { alloc_page } from './host/frames.ts';
 import { handle_irq } from './host/irq.ts';
 import { madvise_dontneed, migrate_page } from './host/mm.ts';
-import { alloc_page } from './host/frames.ts';
 import { mapSpte } from './hw/ept.ts';
 import { tlbFill } from './hw/tlb.ts';
 import { skipLoops } from './hw/vm_entry.ts';
@@ -10,19 +11,27 @@ import { INVALID_GFN } from './kvm/mmu_invalidate.ts';
 import { kvm_mmu_notifier_ops } from './kvm/mmu_notifier.ts';
 import { vcpu_run } from './kvm/x86.ts';
 import {
-  APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, APIC_DEFAULT_PHYS_BASE, apicAccessGfn, eptpOf,
-  hvaOfApicAccessPage, hvaOfGuestPage,
+  APIC_ACCESS_PAGE_PRIVATE_MEMSLOT,
+  APIC_DEFAULT_PHYS_BASE,
+  apicAccessGfn,
+  eptpOf,
+  hvaOfApicAccessPage,
+  hvaOfGuestPage,
 } from './state/addresses.ts';
 import { firstFrame, pfn_to_hpa } from './state/machine.ts';
 import { POSTED_INTR_VECTOR } from './state/pi_desc.ts';
 import {
-  APIC_ACCESS_PAGE, type ActorConfig, type Instruction, type MachineConfig, type Program,
+  type ActorConfig,
+  APIC_ACCESS_PAGE,
+  type Instruction,
+  type MachineConfig,
+  type Program,
 } from './state/program.ts';
 import { KVM_REQ } from './state/requests.ts';
 import { mpState } from './state/vcpu.ts';
 import { irqchipMode } from './state/vm.ts';
 import { cpuControl, pinControl, secondaryControl } from './state/vmcs.ts';
-import { Machine, scenarioActor, type Steps } from './steps.ts';
+import { Machine, type Steps, scenarioActor } from './steps.ts';
 
 const LVT_MASKED = 0x1_0000;
 const APIC_BASE_ENABLE = 1 << 11;
@@ -55,7 +64,9 @@ const resetVmcs = (m: Machine, index: number): void => {
   vmcs01.virtual_apic_page_addr = pfn_to_hpa(firstFrame + index);
   const pin: number[] = [pinControl.EXT_INTR, pinControl.NMI, pinControl.VIRTUAL_NMIS];
   const secondary: number[] = [
-    secondaryControl.VIRTUALIZE_APIC_ACCESSES, secondaryControl.EPT, secondaryControl.VPID,
+    secondaryControl.VIRTUALIZE_APIC_ACCESSES,
+    secondaryControl.EPT,
+    secondaryControl.VPID,
   ];
   if (apic.apicv_active) {
     pin.push(pinControl.POSTED_INTR);
@@ -64,12 +75,19 @@ const resetVmcs = (m: Machine, index: number): void => {
   for (const bit of pin) vmcs01.pin_based_vm_exec_control.set(bit);
   for (const bit of secondary) vmcs01.secondary_vm_exec_control.set(bit);
   for (const bit of [
-    cpuControl.HLT, cpuControl.TPR_SHADOW, cpuControl.MSR_BITMAPS, cpuControl.SECONDARY,
-  ]) vmcs01.cpu_based_vm_exec_control.set(bit);
+    cpuControl.HLT,
+    cpuControl.TPR_SHADOW,
+    cpuControl.MSR_BITMAPS,
+    cpuControl.SECONDARY,
+  ])
+    vmcs01.cpu_based_vm_exec_control.set(bit);
 };
 
 const addSlot = (
-  m: Machine, id: number, baseGfn: number, { pages, hva }: { pages: number; hva: number },
+  m: Machine,
+  id: number,
+  baseGfn: number,
+  { pages, hva }: { pages: number; hva: number },
 ): void => {
   const slot = m.vm.memslot.find((s) => !s.used)!;
   slot.id = id;
@@ -103,7 +121,10 @@ const buildVm = (m: Machine): void => {
     addSlot(m, 0, 0, { pages: config.memoryPages, hva: hvaOfGuestPage(0) });
     for (let gfn = 0; gfn < config.memoryPages; gfn++) addPte(m, hvaOfGuestPage(gfn));
   }
-  addSlot(m, APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, apicAccessGfn, { pages: 1, hva: hvaOfApicAccessPage });
+  addSlot(m, APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, apicAccessGfn, {
+    pages: 1,
+    hva: hvaOfApicAccessPage,
+  });
   vm.apic_access_memslot_enabled = true;
   const pte = m.pte[addPte(m, hvaOfApicAccessPage)]!;
   pte.pfn = alloc_page(m);
@@ -159,26 +180,31 @@ const acts: Readonly<Record<string, Act>> = {
   'inhibit-apic-access-page': (m) => kvm_inhibit_apic_access_page(m),
 };
 
-const performs = (instruction: Instruction | undefined): instruction is Extract<Instruction, { operands: readonly number[] }> =>
+const performs = (
+  instruction: Instruction | undefined,
+): instruction is Extract<Instruction, { operands: readonly number[] }> =>
   instruction !== undefined && 'operands' in instruction;
 
-const runProgram = scenarioActor(
-  function* program(m: Machine, program: Program) {
-    const actor = m.actor[m.current]!;
-    for (;;) {
-      yield m.step('next instruction of the scenario');
-      const instruction = skipLoops(m, m.current, program);
-      if (!performs(instruction)) return;
-      yield* acts[instruction.op]!(m, instruction.operands);
-      actor.pc++;
-    }
-  });
+const runProgram = scenarioActor(function* scenarioProgram(m: Machine, program: Program) {
+  const actor = m.actor[m.current]!;
+  for (;;) {
+    yield m.step('next instruction of the scenario');
+    const instruction = skipLoops(m, m.current, program);
+    if (!performs(instruction)) return;
+    yield* acts[instruction.op]!(m, instruction.operands);
+    actor.pc++;
+  }
+});
 
 const mainOf = (m: Machine, actor: ActorConfig): Steps<unknown> => {
   switch (actor.kind) {
-    case 'vcpu': return vcpu_run(m, actor.index, actor.program);
-    case 'irq': return handle_irq(m, actor.index);
-    case 'mm': case 'user': return runProgram(m, actor.program);
+    case 'vcpu':
+      return vcpu_run(m, actor.index, actor.program);
+    case 'irq':
+      return handle_irq(m, actor.index);
+    case 'mm':
+    case 'user':
+      return runProgram(m, actor.program);
   }
 };
 
@@ -193,4 +219,3 @@ export const boot = (config: MachineConfig): Machine => {
   m.arena.dropLog();
   return m;
 };
-

@@ -20,6 +20,8 @@ export interface FunctionInfo {
   readonly source: string;
   /** the sites of its steps that ran so far, by label */
   readonly sites: Map<string, number>;
+  /** where it stands before its first step: the site with the empty label */
+  readonly entry: number;
 }
 
 /** A step of a function: what a stack frame stands at. */
@@ -50,11 +52,13 @@ const hashOf = (text: string): number => {
   return hash >>> 0;
 };
 
-const newSite = (info: FunctionInfo, label: string): number => {
+const newSite = (info: Pick<FunctionInfo, 'name' | 'sites'>, label: string): number => {
   const id = hashOf(`${info.name}\n${label}`);
   const other = sites.get(id);
   if (other !== undefined && (other.function !== info.name || other.label !== label)) {
-    throw new Error(`steps: reword "${label}" of ${info.name}: its id is that of ${other.function}`);
+    throw new Error(
+      `steps: reword "${label}" of ${info.name}: its id is that of ${other.function}`,
+    );
   }
   sites.set(id, { id, function: info.name, label });
   info.sites.set(label, id);
@@ -107,7 +111,8 @@ export type Steps<R> = Call<R>;
 const register = (world: World, source: string, name: string): FunctionInfo => {
   const known = functions.get(name);
   if (known !== undefined) throw new Error(`steps: ${name} is registered twice`);
-  const info: FunctionInfo = { name, world, source, sites: new Map() };
+  const info = { name, world, source, sites: new Map<string, number>(), entry: 0 };
+  info.entry = newSite(info, '');
   functions.set(name, info);
   return info;
 };
@@ -115,7 +120,9 @@ const register = (world: World, source: string, name: string): FunctionInfo => {
 type ModelFunction<A extends unknown[], R> = (...args: A) => Body<R>;
 
 const stepping = <A extends unknown[], R>(
-  world: World, source: string, body: ModelFunction<A, R>,
+  world: World,
+  source: string,
+  body: ModelFunction<A, R>,
 ): ((...args: A) => Steps<R>) => {
   const info = register(world, source, body.name);
   return (...args) => new Call(info, body(...args));
@@ -185,7 +192,9 @@ export class Machine {
   constructor(config: MachineConfig) {
     this.config = config;
     this.layout = layoutOf({
-      vcpus: config.vcpus, actors: config.actors.length, frames: config.frames,
+      vcpus: config.vcpus,
+      actors: config.actors.length,
+      frames: config.frames,
     });
     this.arena = new Arena(this.layout.bytes >>> 2);
     const view = viewOf<MachineView>(this.arena, this.layout);
@@ -197,7 +206,8 @@ export class Machine {
     this.actor = view.actor;
     this.frame = view.frame;
     this.#on = Object.fromEntries(
-      Object.entries(config.switches).map(([id, value]) => [id, value === 'on']));
+      Object.entries(config.switches).map(([id, value]) => [id, value === 'on']),
+    );
     const stack = baseOf(view.actor[0]!.stack[0]!);
     this.#frameWords = baseOf(view.actor[0]!.stack[1]!) - stack;
   }
@@ -291,18 +301,24 @@ export class Machine {
         return;
       } else {
         if (calls.length === limits.stackDepth) {
-          throw new Error(`model: the stack of ${thread.name} is deeper than ${limits.stackDepth} calls`);
+          throw new Error(
+            `model: the stack of ${thread.name} is deeper than ${limits.stackDepth} calls`,
+          );
         }
         calls.push(result.value);
         this.#top += this.#frameWords;
         actor.depth = calls.length;
+        this.arena.store(this.#top, result.value.info.entry);
       }
     }
   }
 
   #topOf(index: number): number {
     const actor = this.actor[index]!;
-    return baseOf(actor.stack[0]!) + Math.max(0, this.threads[index]!.calls.length - 1) * this.#frameWords;
+    return (
+      baseOf(actor.stack[0]!) +
+      Math.max(0, this.threads[index]!.calls.length - 1) * this.#frameWords
+    );
   }
 }
 

@@ -6,7 +6,15 @@
 
 /** How a value is printed and typed in; a name-to-number table makes an enumeration. */
 export type Format =
-  | 'dec' | 'hex' | 'bool' | 'vector' | 'pfn' | 'gpa' | 'hpa' | 'gfn' | 'site'
+  | 'dec'
+  | 'hex'
+  | 'bool'
+  | 'vector'
+  | 'pfn'
+  | 'gpa'
+  | 'hpa'
+  | 'gfn'
+  | 'site'
   | { readonly [name: string]: number };
 
 export type Kind = 'uint' | 'int' | 'flag' | 'bits' | 'bytes' | 'record' | 'array';
@@ -117,12 +125,25 @@ export type ViewOf<R> = R extends RecordSpec<infer F> ? View<F> : never;
 type Doc = readonly [string] | readonly [Place, string];
 
 const spec = <V>(
-  kind: Kind, width: number, format: Format, args: Doc, more: Partial<Spec<V>> = {},
+  kind: Kind,
+  width: number,
+  format: Format,
+  args: Doc,
+  more: Partial<Spec<V>> = {},
 ): Spec<V> => {
   const place: Place = args.length === 2 ? args[0] : {};
   return {
-    kind, width, format: place.as ?? format, doc: args.length === 2 ? args[1] : args[0],
-    at: place.at, bit: place.bit, tag: place.tag, stride: 4, count: 1, of: undefined, ...more,
+    kind,
+    width,
+    format: place.as ?? format,
+    doc: args.length === 2 ? args[1] : args[0],
+    at: place.at,
+    bit: place.bit,
+    tag: place.tag,
+    stride: 4,
+    count: 1,
+    of: undefined,
+    ...more,
   };
 };
 
@@ -147,25 +168,42 @@ export const nested = <F extends FieldSpecs>(of: RecordSpec<F>, ...a: Doc): Spec
   spec('record', 0, 'hex', a, { of });
 /** `count` is a number or the name of a dimension of the machine. */
 export const array = <F extends FieldSpecs>(
-  of: RecordSpec<F>, count: number | string, ...a: Doc
+  of: RecordSpec<F>,
+  count: number | string,
+  ...a: Doc
 ): Spec<readonly View<F>[]> => spec('array', 0, 'hex', a, { of, count });
 
 /** Declares a record; `size` in bytes where hardware fixes it. */
 export const record = <F extends FieldSpecs>(
-  name: string, doc: string, fields: F, size?: number,
+  name: string,
+  doc: string,
+  fields: F,
+  size?: number,
 ): RecordSpec<F> => ({ name, doc, fields, size });
 
 const assertLayout = (condition: boolean, sentence: string): void => {
   if (!condition) throw new Error(`layout: ${sentence}`);
 };
 
-const bytesOf = (kind: Kind, s: Spec<unknown>, of: RecordType | undefined, count: number): number => {
+const bytesOf = (
+  kind: Kind,
+  s: Spec<unknown>,
+  of: RecordType | undefined,
+  count: number,
+): number => {
   switch (kind) {
-    case 'uint': case 'int': case 'flag': return s.width > 32 ? 8 : 4;
-    case 'bits': return (Math.ceil(s.width / 32) - 1) * s.stride + 4;
-    case 'bytes': return Math.ceil(count / 4) * 4;
-    case 'record': return of?.bytes ?? 0;
-    case 'array': return (of?.bytes ?? 0) * count;
+    case 'uint':
+    case 'int':
+    case 'flag':
+      return s.width > 32 ? 8 : 4;
+    case 'bits':
+      return (Math.ceil(s.width / 32) - 1) * s.stride + 4;
+    case 'bytes':
+      return Math.ceil(count / 4) * 4;
+    case 'record':
+      return of?.bytes ?? 0;
+    case 'array':
+      return (of?.bytes ?? 0) * count;
   }
 };
 
@@ -183,15 +221,28 @@ export const layOut = (declared: RecordSpec<FieldSpecs>, dimensions: Dimensions)
     const at = s.at ?? next;
     const word = Math.floor(at / 4) * 4;
     const bit = (at - word) * 8 + (s.bit ?? 0);
-    assertLayout(s.width > 32 || s.kind === 'bits' || bit + s.width <= 32,
-      `${declared.name}.${name} crosses a word`);
+    assertLayout(
+      s.width > 32 || s.kind === 'bits' || bit + s.width <= 32,
+      `${declared.name}.${name} crosses a word`,
+    );
     fields.push({
-      name, kind: s.kind, offset: word, bit, width: s.width, format: s.format, doc: s.doc,
-      stride: s.stride, count: count ?? 0, of, tag: s.tag ?? -1,
+      name,
+      kind: s.kind,
+      offset: word,
+      bit,
+      width: s.width,
+      format: s.format,
+      doc: s.doc,
+      stride: s.stride,
+      count: count ?? 0,
+      of,
+      tag: s.tag ?? -1,
     });
     next = Math.max(next, word + bytesOf(s.kind, s, of, count ?? 0));
   }
-  assertLayout(declared.size === undefined || next <= declared.size,
-    `${declared.name} has ${next} bytes, more than ${declared.size}`);
+  assertLayout(
+    declared.size === undefined || next <= declared.size,
+    `${declared.name} has ${next} bytes, more than ${declared.size}`,
+  );
   return { name: declared.name, doc: declared.doc, bytes: declared.size ?? next, fields };
 };

@@ -27,14 +27,23 @@ export type LeafValue = number | boolean | string;
 export const wordsOf = (leaf: Leaf): number => Math.max(1, Math.ceil(leaf.width / 32));
 
 const leafOf = (path: string, field: Field, base: number): Leaf => ({
-  path, kind: field.kind as Leaf['kind'], word: base + (field.offset >>> 2), bit: field.bit,
-  width: field.kind === 'bytes' ? field.count * 8 : field.width, step: field.stride >>> 2,
-  format: field.format, doc: field.doc, tag: field.tag,
+  path,
+  kind: field.kind as Leaf['kind'],
+  word: base + (field.offset >>> 2),
+  bit: field.bit,
+  width: field.kind === 'bytes' ? field.count * 8 : field.width,
+  step: field.stride >>> 2,
+  format: field.format,
+  doc: field.doc,
+  tag: field.tag,
 });
 
 /** Calls `visit` for each leaf in order of declaration. */
 export const eachLeaf = (
-  layout: RecordType, visit: (leaf: Leaf) => void, prefix = '', base = 0,
+  layout: RecordType,
+  visit: (leaf: Leaf) => void,
+  prefix = '',
+  base = 0,
 ): void => {
   for (const field of layout.fields) {
     const path = prefix === '' ? field.name : `${prefix}.${field.name}`;
@@ -42,7 +51,8 @@ export const eachLeaf = (
     if (field.kind === 'record') eachLeaf(field.of!, visit, path, at);
     else if (field.kind === 'array') {
       const each = field.of!.bytes >>> 2;
-      for (let i = 0; i < field.count; i++) eachLeaf(field.of!, visit, `${path}[${i}]`, at + i * each);
+      for (let i = 0; i < field.count; i++)
+        eachLeaf(field.of!, visit, `${path}[${i}]`, at + i * each);
     } else visit(leafOf(path, field, base));
   }
 };
@@ -59,13 +69,28 @@ const partPattern = /^([A-Za-z_][A-Za-z0-9_]*)(?:\[(0x[0-9a-fA-F]+|\d+)\])?$/;
 const elementOf = (leaf: Leaf, path: string, index: number): Leaf | undefined => {
   if (leaf.kind === 'bits') {
     if (index >= leaf.width) return undefined;
-    return { ...leaf, path, kind: 'flag', word: leaf.word + (index >>> 5) * leaf.step,
-      bit: index & 31, width: 1, step: 1, format: 'bool' };
+    return {
+      ...leaf,
+      path,
+      kind: 'flag',
+      word: leaf.word + (index >>> 5) * leaf.step,
+      bit: index & 31,
+      width: 1,
+      step: 1,
+      format: 'bool',
+    };
   }
   if (leaf.kind === 'bytes') {
     if (index % 4 !== 0 || index * 8 >= leaf.width) return undefined;
-    return { ...leaf, path, kind: 'uint', word: leaf.word + (index >>> 2), width: 32, step: 1,
-      format: 'hex' };
+    return {
+      ...leaf,
+      path,
+      kind: 'uint',
+      word: leaf.word + (index >>> 2),
+      width: 32,
+      step: 1,
+      format: 'hex',
+    };
   }
   return undefined;
 };
@@ -80,8 +105,8 @@ export const leafAt = (layout: RecordType, path: string): Leaf | undefined => {
   const parts = path.split('.');
   for (const [depth, part] of parts.entries()) {
     const match = partPattern.exec(part);
-    const field: Field | undefined = match === null ? undefined
-      : record?.fields.find((f) => f.name === match[1]);
+    const field: Field | undefined =
+      match === null ? undefined : record?.fields.find((f) => f.name === match[1]);
     if (match === null || field === undefined) return undefined;
     const index = match[2] === undefined ? undefined : Number(match[2]);
     const at = base + (field.offset >>> 2);
@@ -103,7 +128,8 @@ const escaped = (text: string): string => text.replace(/[.+?^${}()|[\]\\]/g, '\\
 
 /** A test for paths: `*` stands for anything inside one component, `**` for any number of them. */
 export const globTest = (glob: string): ((path: string) => boolean) => {
-  const body = glob.split('**')
+  const body = glob
+    .split('**')
     .map((part) => part.split('*').map(escaped).join('[^.]*'))
     .join('.*');
   const pattern = new RegExp(`^${body}$`);
@@ -130,11 +156,13 @@ const hexOf = (words: Uint32Array, leaf: Leaf): string => {
 };
 
 /** The value at a leaf. `words` is the arena's buffer or a copy of it. */
-export const valueOf = (words: Uint32Array, leaf: Leaf): LeafValue => {
+export const valueAt = (words: Uint32Array, leaf: Leaf): LeafValue => {
   const low = words[leaf.word]!;
   switch (leaf.kind) {
-    case 'flag': return ((low >>> leaf.bit) & 1) === 1;
-    case 'int': return low | 0;
+    case 'flag':
+      return ((low >>> leaf.bit) & 1) === 1;
+    case 'int':
+      return low | 0;
     case 'uint':
       if (leaf.width <= 32) {
         return leaf.width === 32 ? low : (low >>> leaf.bit) & (2 ** leaf.width - 1);
@@ -148,7 +176,8 @@ export const valueOf = (words: Uint32Array, leaf: Leaf): LeafValue => {
       let text = '';
       for (let i = 0; i < wordsOf(leaf); i++) {
         const word = words[leaf.word + i]!;
-        for (let b = 0; b < 4; b++) text += ((word >>> (b * 8)) & 0xff).toString(16).padStart(2, '0');
+        for (let b = 0; b < 4; b++)
+          text += ((word >>> (b * 8)) & 0xff).toString(16).padStart(2, '0');
       }
       return text;
     }
@@ -181,20 +210,25 @@ const named = (names: { readonly [name: string]: number }, value: number): strin
 
 /** The value as the window and the command line print it. */
 export const textOf = (words: Uint32Array, leaf: Leaf): string => {
-  const value = valueOf(words, leaf);
+  const value = valueAt(words, leaf);
   const { format } = leaf;
   if (leaf.kind === 'bits') {
     const set = setBits(words, leaf);
-    const text = set.map((v) => (typeof format === 'object' ? named(format, v) : `0x${v.toString(16)}`));
+    const text = set.map((v) =>
+      typeof format === 'object' ? named(format, v) : `0x${v.toString(16)}`,
+    );
     return `{${text.join(' ')}}`;
   }
   if (typeof value === 'string') return leaf.kind === 'bytes' ? value : allOnes(value);
   if (typeof value === 'boolean') return value ? '1' : '0';
   if (typeof format === 'object') return named(format, value);
   switch (format) {
-    case 'dec': return String(value);
-    case 'pfn': return value < 0 ? 'none' : `pfn ${value}`;
-    default: return `0x${value.toString(16)}`;
+    case 'dec':
+      return String(value);
+    case 'pfn':
+      return value < 0 ? 'none' : `pfn ${value}`;
+    default:
+      return `0x${value.toString(16)}`;
   }
 };
 
@@ -210,7 +244,9 @@ export class LeafIndex {
     for (const leaf of this.leaves) {
       for (let i = 0; i < wordsOf(leaf); i++) {
         const word = leaf.word + i * leaf.step;
-        (this.#byWord[word] ??= []).push(leaf);
+        const known = this.#byWord[word];
+        if (known === undefined) this.#byWord[word] = [leaf];
+        else known.push(leaf);
       }
     }
   }

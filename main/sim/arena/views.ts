@@ -109,7 +109,9 @@ class BytesView implements Bytes {
   }
 }
 
-interface Based { readonly base: number }
+interface Based {
+  readonly base: number;
+}
 
 type Accessor = { get(this: Based): unknown; set(this: Based, value: never): void };
 
@@ -122,7 +124,9 @@ const accessor = (arena: Arena, field: Field): Accessor => {
   if (field.kind === 'flag') {
     const flagMask = (1 << bit) >>> 0;
     return {
-      get() { return (arena.load(this.base + off) & flagMask) !== 0; },
+      get() {
+        return (arena.load(this.base + off) & flagMask) !== 0;
+      },
       set(value: boolean) {
         const old = arena.load(this.base + off);
         arena.store(this.base + off, (value ? old | flagMask : old & ~flagMask) >>> 0);
@@ -131,7 +135,9 @@ const accessor = (arena: Arena, field: Field): Accessor => {
   }
   if (width === 64) {
     return {
-      get() { return arena.load(this.base + off) + arena.load(this.base + off + 1) * TWO_32; },
+      get() {
+        return arena.load(this.base + off) + arena.load(this.base + off + 1) * TWO_32;
+      },
       set(value: number) {
         const ones = value >= ALL_ONES_64;
         arena.store(this.base + off, ones ? 0xffff_ffff : value >>> 0);
@@ -141,19 +147,29 @@ const accessor = (arena: Arena, field: Field): Accessor => {
   }
   if (field.kind === 'int') {
     return {
-      get() { return arena.load(this.base + off) | 0; },
-      set(value: number) { arena.store(this.base + off, value >>> 0); },
+      get() {
+        return arena.load(this.base + off) | 0;
+      },
+      set(value: number) {
+        arena.store(this.base + off, value >>> 0);
+      },
     };
   }
   if (alone) {
     return {
-      get() { return arena.load(this.base + off); },
-      set(value: number) { arena.store(this.base + off, value >>> 0); },
+      get() {
+        return arena.load(this.base + off);
+      },
+      set(value: number) {
+        arena.store(this.base + off, value >>> 0);
+      },
     };
   }
   const place = (mask << bit) >>> 0;
   return {
-    get() { return (arena.load(this.base + off) >>> bit) & mask; },
+    get() {
+      return (arena.load(this.base + off) >>> bit) & mask;
+    },
     set(value: number) {
       const rest = arena.load(this.base + off) & ~place;
       arena.store(this.base + off, (rest | ((value & mask) << bit)) >>> 0);
@@ -169,7 +185,10 @@ const classes = new WeakMap<Arena, Map<RecordType, Build>>();
 /** The prototype with accessors is shared by all instances of a record in an arena. */
 const builderOf = (arena: Arena, type: RecordType): Build => {
   let known = classes.get(arena);
-  if (known === undefined) classes.set(arena, (known = new Map()));
+  if (known === undefined) {
+    known = new Map();
+    classes.set(arena, known);
+  }
   const made = known.get(type);
   if (made !== undefined) return made;
 
@@ -178,8 +197,13 @@ const builderOf = (arena: Arena, type: RecordType): Build => {
   for (const field of type.fields) {
     const off = field.offset >>> 2;
     switch (field.kind) {
-      case 'uint': case 'int': case 'flag':
-        Object.defineProperty(prototype, field.name, { enumerable: true, ...accessor(arena, field) });
+      case 'uint':
+      case 'int':
+      case 'flag':
+        Object.defineProperty(prototype, field.name, {
+          enumerable: true,
+          ...accessor(arena, field),
+        });
         break;
       case 'bits':
         parts.push((view) => {
@@ -191,16 +215,22 @@ const builderOf = (arena: Arena, type: RecordType): Build => {
           view[field.name] = new BytesView(arena, view.base + off, field.count);
         });
         break;
-      case 'record': case 'array': {
+      case 'record':
+      case 'array': {
         const of = field.of!;
         const build = builderOf(arena, of);
         const wordsEach = of.bytes >>> 2;
-        parts.push(field.kind === 'record'
-          ? (view) => { view[field.name] = build(arena, view.base + off, 0); }
-          : (view) => {
-            view[field.name] = Array.from({ length: field.count },
-              (_, i) => build(arena, view.base + off + i * wordsEach, i));
-          });
+        parts.push(
+          field.kind === 'record'
+            ? (view) => {
+                view[field.name] = build(arena, view.base + off, 0);
+              }
+            : (view) => {
+                view[field.name] = Array.from({ length: field.count }, (_, i) =>
+                  build(arena, view.base + off + i * wordsEach, i),
+                );
+              },
+        );
       }
     }
   }

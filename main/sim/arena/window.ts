@@ -1,7 +1,6 @@
 /**
- * A window: a keyframe and up to 4,096 steps after it, as columns of bytes, and back.
- * Pure, so that the recorder writes it, and both the main process and the window on the screen
- * read it. Every byte that is decoded is taken for foreign: a doctored window is an error.
+ * A window: a keyframe and up to 4,096 steps after it, and how it is read from its bytes.
+ * Pure, so that both the main process and the window on the screen read it. Every byte that is decoded is taken for foreign: a doctored window is an error.
  */
 import { LOG_STRIDE } from './arena.ts';
 
@@ -14,7 +13,7 @@ export const windowBytesMax = 1 << 24;
 /** Positions are 32-bit numbers. */
 export const positionMax = 0xffff_ffff;
 
-const codecVersion = 1;
+export const codecVersion = 1;
 
 /** Decoded steps `first` to `first + count − 1`. */
 export interface Window {
@@ -59,162 +58,8 @@ export const stateAt = (window: Window, position: number, into: Uint32Array): vo
 const spanOf = (window: { readonly first: number; readonly count: number }): string =>
   `positions ${window.first} to ${window.first + window.count}`;
 
-/** Steps to encode: part of the arena's log, and the state before them. */
-export interface WindowSource {
-  readonly first: number;
-  readonly count: number;
-  readonly keyframe: Uint32Array;
-  /** at least `count` long */
-  readonly actors: Uint8Array;
-  readonly writes: Uint32Array;
-  readonly ends: Uint32Array;
-  /** index in `ends` of the first step */
-  readonly firstEnd: number;
-}
-
-/** Index into `writes` of the source's first entry. */
-export const sourceStart = (source: WindowSource): number =>
-  source.firstEnd === 0 ? 0 : source.ends[source.firstEnd - 1]!;
-
-const sourceEnd = (source: WindowSource): number =>
-  source.count === 0 ? sourceStart(source) : source.ends[source.firstEnd + source.count - 1]!;
-
-/** LEB128: seven bits a byte, lowest first. Gives the place after the number. */
-const putVarint = (out: Uint8Array, at: number, value: number): number => {
-  let rest = value;
-  let next = at;
-  while (rest > 0x7f) {
-    out[next++] = (rest & 0x7f) | 0x80;
-    rest >>>= 7;
-  }
-  out[next++] = rest;
-  return next;
-};
-
-/** Small differences of either sign become small numbers. */
-const zigzag = (from: number, to: number): number => {
-  const difference = (to - from) | 0;
-  return ((difference << 1) ^ (difference >> 31)) >>> 0;
-};
-
 const unzigzag = (from: number, coded: number): number =>
   (from + ((coded >>> 1) ^ -(coded & 1))) >>> 0;
-
-/** Writes an ascending list as the gaps between its members. */
-const putGaps = (out: Uint8Array, start: number, list: Uint32Array): number => {
-  let at = start;
-  let previous = -1;
-  for (let i = 0; i < list.length; i++) {
-    const word = list[i]!;
-    at = putVarint(out, at, word - previous - 1);
-    previous = word;
-  }
-  return at;
-};
-
-/** Encodes windows of one run; its buffers are used again and again. */
-export class WindowEncoder {
-  /** after `encode`: the words that the window writes, ascending; valid until the next call */
-  words: Uint32Array = new Uint32Array(0);
-
-  readonly #boot: Uint32Array;
-  /** for each word, its place in `words` plus one; all 0 between calls */
-  readonly #slots: Uint32Array;
-  readonly #list: Uint32Array;
-  #out = new Uint8Array(1 << 16);
-
-  constructor(boot: Uint32Array) {
-    this.#boot = boot;
-    this.#slots = new Uint32Array(boot.length);
-    this.#list = new Uint32Array(boot.length);
-  }
-
-  /** The window's bytes; valid until the next call. */
-  encode(source: WindowSource): Uint8Array {
-    const start = sourceStart(source);
-    const end = sourceEnd(source);
-    const writeCount = (end - start) / LOG_STRIDE;
-    const changed = this.#changedWords(source.keyframe);
-    this.#reserve(64 + 10 * changed.length + 6 * source.count
-      + 5 * Math.min(writeCount, this.#boot.length) + 10 * writeCount);
-    const out = this.#out;
-    out[0] = codecVersion;
-    let at = putVarint(out, 1, source.first);
-    at = putVarint(out, at, source.count);
-    at = putVarint(out, at, this.#boot.length);
-    at = this.#putKeyframe(at, changed, source.keyframe);
-    out.set(source.actors.subarray(0, source.count), at);
-    at = this.#putCounts(at + source.count, source);
-    this.#collectWords(source.writes, start, end);
-    at = putVarint(out, at, this.words.length);
-    at = putGaps(out, at, this.words);
-    at = this.#putWrites(at, source.writes, start, end);
-    for (const word of this.words) this.#slots[word] = 0;
-    return out.subarray(0, at);
-  }
-
-  #reserve(bytes: number): void {
-    if (this.#out.length < bytes) this.#out = new Uint8Array(bytes * 2);
-  }
-
-  #changedWords(keyframe: Uint32Array): Uint32Array {
-    const boot = this.#boot;
-    const list = this.#list;
-    let used = 0;
-    for (let word = 0; word < boot.length; word++) {
-      if (keyframe[word] !== boot[word]) list[used++] = word;
-    }
-    return list.subarray(0, used);
-  }
-
-  #putKeyframe(start: number, changed: Uint32Array, keyframe: Uint32Array): number {
-    const out = this.#out;
-    let at = putVarint(out, start, changed.length);
-    at = putGaps(out, at, changed);
-    for (let i = 0; i < changed.length; i++) {
-      const word = changed[i]!;
-      at = putVarint(out, at, zigzag(this.#boot[word]!, keyframe[word]!));
-    }
-    return at;
-  }
-
-  #putCounts(start: number, source: WindowSource): number {
-    const { ends, firstEnd } = source;
-    let at = start;
-    let previous = sourceStart(source);
-    for (let k = firstEnd; k < firstEnd + source.count; k++) {
-      const end = ends[k]!;
-      at = putVarint(this.#out, at, (end - previous) / LOG_STRIDE);
-      previous = end;
-    }
-    return at;
-  }
-
-  #collectWords(writes: Uint32Array, start: number, end: number): void {
-    const slots = this.#slots;
-    const list = this.#list;
-    let used = 0;
-    for (let i = start; i < end; i += LOG_STRIDE) {
-      const word = writes[i]!;
-      if (slots[word] !== 0) continue;
-      slots[word] = 1;
-      list[used++] = word;
-    }
-    this.words = list.subarray(0, used).sort();
-    for (let i = 0; i < used; i++) slots[list[i]!] = i + 1;
-  }
-
-  #putWrites(from: number, writes: Uint32Array, start: number, end: number): number {
-    const out = this.#out;
-    const slots = this.#slots;
-    let at = from;
-    for (let i = start; i < end; i += LOG_STRIDE) at = putVarint(out, at, slots[writes[i]!]! - 1);
-    for (let i = start; i < end; i += LOG_STRIDE) {
-      at = putVarint(out, at, zigzag(writes[i + 1]!, writes[i + 2]!));
-    }
-    return at;
-  }
-}
 
 const damaged = (what: string): Error => new Error(`window: ${what}; the recording is damaged`);
 
@@ -281,7 +126,8 @@ const endsFrom = (reader: Reader, count: number): Uint32Array => {
   for (let k = 0; k < count; k++) {
     // A write takes two bytes or more: a larger sum cannot be true, and is not allocated.
     end += reader.number(reader.bytes.length, 'write counts') * LOG_STRIDE;
-    if (end > reader.bytes.length * LOG_STRIDE) throw damaged('it claims more writes than it has');
+    if (end * 2 > reader.bytes.length * LOG_STRIDE)
+      throw damaged('it claims more writes than it has');
     ends[k] = end;
   }
   return ends;
@@ -290,7 +136,9 @@ const endsFrom = (reader: Reader, count: number): Uint32Array => {
 const writesFrom = (reader: Reader, keyframe: Uint32Array, end: number): Uint32Array => {
   const dictionary = reader.gaps(
     reader.number(Math.min(keyframe.length, end / LOG_STRIDE), 'list of words'),
-    keyframe.length, 'list of words');
+    keyframe.length,
+    'list of words',
+  );
   const writes = new Uint32Array(end);
   for (let i = 0; i < end; i += LOG_STRIDE) {
     const word = dictionary[reader.number(dictionary.length, 'writes')];

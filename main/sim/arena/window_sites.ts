@@ -2,9 +2,10 @@
  * Who executed what in a window: site and level of a step, read from the state before it.
  * They are words of the machine, so a window does not store them again.
  */
+
+import { LOG_STRIDE } from './arena.ts';
 import type { RecordType } from './fields.ts';
 import { leafAt } from './leaves.ts';
-import { LOG_STRIDE } from './arena.ts';
 import { move, type Window } from './window.ts';
 
 /** Where in the arena the actors' stacks and levels are. */
@@ -76,7 +77,8 @@ export const levelOfStep = (window: Window, at: ActorWords, step: number): numbe
 
 /** Calls `visit` before each step with the state there; the state is the same array each time. */
 export const eachStep = (
-  window: Window, visit: (words: Uint32Array, k: number, actor: number) => void,
+  window: Window,
+  visit: (words: Uint32Array, k: number, actor: number) => void,
 ): void => {
   const words = window.keyframe.slice();
   const { writes } = window;
@@ -92,13 +94,17 @@ export const eachStep = (
 /** Sites of all steps of the window. */
 export const sitesOf = (window: Window, at: ActorWords): Uint32Array => {
   const sites = new Uint32Array(window.count);
-  eachStep(window, (words, k, actor) => { sites[k] = siteAt(words, at, actor); });
+  eachStep(window, (words, k, actor) => {
+    sites[k] = siteAt(words, at, actor);
+  });
   return sites;
 };
 
 /** Levels of all steps of the window. */
 export const levelsOf = (window: Window, at: ActorWords): Uint8Array => {
   const levels = new Uint8Array(window.count);
-  eachStep(window, (words, k, actor) => { levels[k] = levelAt(words, at, actor); });
+  eachStep(window, (words, k, actor) => {
+    levels[k] = levelAt(words, at, actor);
+  });
   return levels;
 };

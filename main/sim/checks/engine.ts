@@ -52,7 +52,8 @@ export class CheckEngine {
       const set = this.#setOf[word]!;
       if (set === 0) continue;
       const entry = this.#entryOf.get(word);
-      if (entry !== undefined && log.writes[i + 1] === 0 && log.writes[i + 2] === 1) entered = entry;
+      if (entry !== undefined && log.writes[i + 1] === 0 && log.writes[i + 2] === 1)
+        entered = entry;
       for (const check of this.#sets[set]!) this.#due.add(check);
     }
     if (this.#due.size > 0) {

@@ -1,6 +1,7 @@
 /** Interrupts of the physical CPUs: IPIs, and when the host takes them. */
-import { linux, type Machine } from '../steps.ts';
+
 import { hostVector } from '../state/vcpu.ts';
+import { linux, type Machine } from '../steps.ts';
 
 /** Is an interrupt waiting for this CPU? */
 export const interruptPending = (m: Machine, cpu: number): boolean =>
@@ -34,7 +35,8 @@ const acked = (m: Machine, target: number): boolean =>
  * `wait`: when it returns, every one of them has taken an interrupt in root mode.
  * @kvm kernel/smp.c
  */
-export const smp_call_function_many = linux('kernel/smp.c',
+export const smp_call_function_many = linux(
+  'kernel/smp.c',
   function* smp_call_function_many(m: Machine, mask: number, wait: boolean) {
     const sender = m.current;
     yield m.step('send the call-function IPI to the CPUs in {mask}', mask);
@@ -50,19 +52,22 @@ export const smp_call_function_many = linux('kernel/smp.c',
       if ((mask & (1 << cpu)) === 0) continue;
       yield m.park('wait until the target has run the handler', acked, cpu | (sender << 8));
     }
-  });
+  },
+);
 
 const canTakeInterrupt = (m: Machine, cpu: number): boolean =>
   m.cpu[cpu]!.irqs_on && interruptPending(m, cpu);
 
 /** The interrupt context of a physical CPU: runs whenever interrupts are on and one is pending. */
-export const handle_irq = linux('arch/x86/kernel/irq.c',
+export const handle_irq = linux(
+  'arch/x86/kernel/irq.c',
   function* handle_irq(m: Machine, cpu: number) {
     for (;;) {
       yield m.park('run the handlers of the pending interrupts', canTakeInterrupt, cpu);
       takeInterrupts(m, cpu);
     }
-  });
+  },
+);
 
 /**
  * Interrupts of the vCPU's own CPU go on: whatever is pending is taken at once.

@@ -9,7 +9,10 @@ export const slotsLockFree = (m: Machine): boolean => m.vm.slots_lock === 0;
 export const mnInvalidateLockFree = (m: Machine): boolean => m.vm.mn_invalidate_lock === 0;
 
 const lockConditions: ReadonlySet<unknown> = new Set([
-  mmuLockFree, mmuLockReadable, slotsLockFree, mnInvalidateLockFree,
+  mmuLockFree,
+  mmuLockReadable,
+  slotsLockFree,
+  mnInvalidateLockFree,
 ]);
 
 /** Does the actor wait for a lock? Tells a deadlock from a machine at rest. */

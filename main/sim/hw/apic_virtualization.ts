@@ -1,9 +1,10 @@
 /** What the CPU does with an access to the APIC-access page. */
-import { readFrame, writeFrame } from './memory.ts';
-import { hpa_to_pfn } from '../state/machine.ts';
+
 import { APIC_PROCPRI, APIC_TASKPRI } from '../state/lapic.ts';
+import { hpa_to_pfn } from '../state/machine.ts';
 import { cpuControl, exitReason, secondaryControl } from '../state/vmcs.ts';
 import type { Machine } from '../steps.ts';
+import { readFrame, writeFrame } from './memory.ts';
 
 /** PPR as the CPU and KVM compute it from the TPR and the highest vector in service. */
 export const priorityOf = (tpr: number, inService: number): number =>
@@ -12,8 +13,10 @@ export const priorityOf = (tpr: number, inService: number): number =>
 /** Does the CPU treat an access to this frame as an APIC access? @sdm 30.4.1 */
 export const isApicAccess = (m: Machine, vcpu: number, pfn: number): boolean => {
   const { vmcs01 } = m.vcpu[vcpu]!;
-  return vmcs01.secondary_vm_exec_control.has(secondaryControl.VIRTUALIZE_APIC_ACCESSES)
-    && hpa_to_pfn(vmcs01.apic_access_addr) === pfn;
+  return (
+    vmcs01.secondary_vm_exec_control.has(secondaryControl.VIRTUALIZE_APIC_ACCESSES) &&
+    hpa_to_pfn(vmcs01.apic_access_addr) === pfn
+  );
 };
 
 const virtualApicFrame = (m: Machine, vcpu: number): number =>
@@ -31,8 +34,7 @@ export const virtualizePpr = (m: Machine, vcpu: number): void => {
 };
 
 /** The exit that an access causes, or NONE: it was virtualized. */
-export type ApicAccessOutcome =
-  (typeof exitReason)['NONE' | 'APIC_ACCESS' | 'TPR_BELOW_THRESHOLD'];
+export type ApicAccessOutcome = (typeof exitReason)['NONE' | 'APIC_ACCESS' | 'TPR_BELOW_THRESHOLD'];
 
 /**
  * A guest access to the TPR in the APIC-access page. A read puts the value into `guest.value`.
@@ -40,7 +42,10 @@ export type ApicAccessOutcome =
  * @omits every other offset: the tables of 30.4 are not modelled yet
  */
 export const virtualizeTprAccess = (
-  m: Machine, vcpu: number, write: boolean, value: number,
+  m: Machine,
+  vcpu: number,
+  write: boolean,
+  value: number,
 ): ApicAccessOutcome => {
   const { vmcs01, guest } = m.vcpu[vcpu]!;
   if (!vmcs01.cpu_based_vm_exec_control.has(cpuControl.TPR_SHADOW)) return exitReason.APIC_ACCESS;
@@ -56,5 +61,6 @@ export const virtualizeTprAccess = (
     return exitReason.NONE;
   }
   return ((value >>> 4) & 0xf) < (vmcs01.tpr_threshold & 0xf)
-    ? exitReason.TPR_BELOW_THRESHOLD : exitReason.NONE;
+    ? exitReason.TPR_BELOW_THRESHOLD
+    : exitReason.NONE;
 };

@@ -10,8 +10,9 @@ export const spteOf = (m: Machine, root: number, gfn: number): number => {
 /** Maps a gfn; false if the table has no room. */
 export const mapSpte = (m: Machine, root: number, gfn: number, pfn: number): boolean => {
   const table = m.ept[root]!.spte;
-  const spte = table.find((entry) => entry.present && entry.gfn === gfn)
-    ?? table.find((entry) => !entry.present);
+  const spte =
+    table.find((entry) => entry.present && entry.gfn === gfn) ??
+    table.find((entry) => !entry.present);
   if (spte === undefined) return false;
   spte.gfn = gfn;
   spte.pfn = pfn;

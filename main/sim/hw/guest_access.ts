@@ -30,7 +30,8 @@ const accessFrame = (m: Machine, vcpu: number, pfn: number, access: Access): num
  * @sdm 29.3 EPT, 30.4 Virtualizing memory-mapped APIC accesses
  * @omits accessed and dirty flags, page sizes other than 4 KiB
  */
-export const guestAccess = sdm('29.3',
+export const guestAccess = sdm(
+  '29.3',
   function* guestAccess(m: Machine, vcpu: number, access: Access) {
     const gfn = Math.floor(access.gpa / PAGE_SIZE);
     let pfn = tlbLookup(m, vcpu, gfn);
@@ -49,4 +50,5 @@ export const guestAccess = sdm('29.3',
     }
     yield m.step('access pfn {pfn}: the APIC-access page, or its bytes', pfn);
     return accessFrame(m, vcpu, pfn, access);
-  });
+  },
+);

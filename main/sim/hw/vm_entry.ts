@@ -7,7 +7,11 @@ import { virtualizePpr } from './apic_virtualization.ts';
 import { guestAccess } from './guest_access.ts';
 
 /** Counts down a `repeat` of a program; the arithmetic of loops takes no step. */
-export const skipLoops = (m: Machine, actorIndex: number, program: Program): Instruction | undefined => {
+export const skipLoops = (
+  m: Machine,
+  actorIndex: number,
+  program: Program,
+): Instruction | undefined => {
   const actor = m.actor[actorIndex]!;
   for (;;) {
     const instruction = program[actor.pc];
@@ -26,7 +30,8 @@ export const skipLoops = (m: Machine, actorIndex: number, program: Program): Ins
 };
 
 /** One instruction of the guest; gives the exit reason, NONE when it has completed. */
-const executeInstruction = sdm('26.1',
+const executeInstruction = sdm(
+  '26.1',
   function* guestInstruction(m: Machine, vcpu: number, instruction: Instruction | undefined) {
     const actor = m.actor[m.current]!;
     const op = instruction?.op ?? 'hlt';
@@ -34,11 +39,12 @@ const executeInstruction = sdm('26.1',
       yield m.step('HLT');
       const { vmcs01 } = m.vcpu[vcpu]!;
       return vmcs01.cpu_based_vm_exec_control.has(cpuControl.HLT)
-        ? exitReason.HLT as number : exitReason.NONE;
+        ? (exitReason.HLT as number)
+        : exitReason.NONE;
     }
     if (op === 'read' || op === 'write') {
-      const [gpa = 0, value = 0] = instruction !== undefined && 'operands' in instruction
-        ? instruction.operands : [];
+      const [gpa = 0, value = 0] =
+        instruction !== undefined && 'operands' in instruction ? instruction.operands : [];
       const reason = yield* guestAccess(m, vcpu, { gpa, write: op === 'write', value });
       // TPR_BELOW_THRESHOLD is trap-like: the instruction has completed.
       if (reason === exitReason.NONE || reason === exitReason.TPR_BELOW_THRESHOLD) actor.pc++;
@@ -47,7 +53,8 @@ const executeInstruction = sdm('26.1',
     yield m.step('PAUSE');
     actor.pc++;
     return exitReason.NONE;
-  });
+  },
+);
 
 /**
  * Enters the guest and runs it until something makes it exit. Interrupts of the host stay off:
@@ -55,7 +62,8 @@ const executeInstruction = sdm('26.1',
  * @sdm 27 VM entries, 28 VM exits
  * @omits the checks of control fields and guest state, event injection
  */
-export const vmEntry = sdm('27',
+export const vmEntry = sdm(
+  '27',
   function* vmEntry(m: Machine, vcpuIndex: number, program: Program) {
     const vcpu = m.vcpu[vcpuIndex]!;
     const actor = m.actor[m.current]!;
@@ -69,9 +77,10 @@ export const vmEntry = sdm('27',
     let reason: number = exitReason.NONE;
     while (reason === exitReason.NONE) {
       // The boundary is not a step of its own: an interrupt that comes later is seen at the next.
-      reason = m.cpu[vcpu.cpu]!.pending.word(0) !== 0
-        ? exitReason.EXTERNAL_INTERRUPT
-        : yield* executeInstruction(m, vcpuIndex, skipLoops(m, m.current, program));
+      reason =
+        m.cpu[vcpu.cpu]!.pending.word(0) !== 0
+          ? exitReason.EXTERNAL_INTERRUPT
+          : yield* executeInstruction(m, vcpuIndex, skipLoops(m, m.current, program));
     }
     yield m.step('VM exit');
     vcpu.non_root = false;
@@ -80,4 +89,5 @@ export const vmEntry = sdm('27',
     vcpu.vmcs01.vm_exit_reason = reason;
     actor.level = level.L0;
     return reason;
-  });
+  },
+);

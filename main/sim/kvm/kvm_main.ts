@@ -12,8 +12,9 @@ const isOwnThread = (m: Machine, vcpu: number): boolean => m.current === vcpu;
 /** Writes `mode`; what a foreign thread may not write is counted for the check. */
 export const setMode = (m: Machine, vcpu: number, mode: number): void => {
   const { mode: old } = m.vcpu[vcpu]!;
-  const allowed = isOwnThread(m, vcpu)
-    || (old === vcpuMode.IN_GUEST_MODE && mode === vcpuMode.EXITING_GUEST_MODE);
+  const allowed =
+    isOwnThread(m, vcpu) ||
+    (old === vcpuMode.IN_GUEST_MODE && mode === vcpuMode.EXITING_GUEST_MODE);
   if (!allowed) m.vm.spec.foreign_mode_writes++;
   m.vcpu[vcpu]!.mode = mode;
 };
@@ -78,7 +79,8 @@ const noteAcks = (m: Machine, mask: number): void => {
  * returns when each of them has left the guest; not when the request has been handled.
  * @kvm virt/kvm/kvm_main.c: kvm_make_vcpus_request_mask
  */
-export const kvm_make_all_cpus_request = kvm(file,
+export const kvm_make_all_cpus_request = kvm(
+  file,
   function* kvm_make_all_cpus_request(m: Machine, request: RequestNumber) {
     const { wait, noWakeup } = flagsOf(request);
     let mask = 0;
@@ -95,8 +97,11 @@ export const kvm_make_all_cpus_request = kvm(file,
         }
       }
       yield m.step('mode of vCPU {target}: IN_GUEST_MODE becomes EXITING_GUEST_MODE', target);
-      if (needsIpi(kvm_vcpu_exiting_guest_mode(m, target), wait) && vcpu.cpu >= 0
-        && !isOwnThread(m, target)) {
+      if (
+        needsIpi(kvm_vcpu_exiting_guest_mode(m, target), wait) &&
+        vcpu.cpu >= 0 &&
+        !isOwnThread(m, target)
+      ) {
         noteKick(m, target);
         mask |= 1 << vcpu.cpu;
       } else {
@@ -110,37 +115,37 @@ export const kvm_make_all_cpus_request = kvm(file,
     }
     if (wait) noteAcks(m, mask);
     return true;
-  });
+  },
+);
 
 /**
  * Makes a vCPU leave the guest, or wakes it; does not wait.
  * @kvm virt/kvm/kvm_main.c: kvm_vcpu_kick
  */
-export const kvm_vcpu_kick = kvm(file,
-  function* kvm_vcpu_kick(m: Machine, vcpu: number) {
-    const target = m.vcpu[vcpu]!;
-    yield m.step('wake the vCPU if it is blocked');
-    target.stat.kicks++;
-    if (kvm_vcpu_wake_up(m, vcpu)) return;
-    yield m.step('mode of vCPU {target}: IN_GUEST_MODE becomes EXITING_GUEST_MODE', vcpu);
-    if (isOwnThread(m, vcpu)) {
-      if (target.mode === vcpuMode.IN_GUEST_MODE) setMode(m, vcpu, vcpuMode.EXITING_GUEST_MODE);
-      return;
-    }
-    if (kvm_vcpu_exiting_guest_mode(m, vcpu) !== vcpuMode.IN_GUEST_MODE) return;
-    yield m.step('send the reschedule IPI');
-    if (target.cpu >= 0) smp_send_reschedule(m, target.cpu);
-  });
+export const kvm_vcpu_kick = kvm(file, function* kvm_vcpu_kick(m: Machine, vcpu: number) {
+  const target = m.vcpu[vcpu]!;
+  yield m.step('wake the vCPU if it is blocked');
+  target.stat.kicks++;
+  if (kvm_vcpu_wake_up(m, vcpu)) return;
+  yield m.step('mode of vCPU {target}: IN_GUEST_MODE becomes EXITING_GUEST_MODE', vcpu);
+  if (isOwnThread(m, vcpu)) {
+    if (target.mode === vcpuMode.IN_GUEST_MODE) setMode(m, vcpu, vcpuMode.EXITING_GUEST_MODE);
+    return;
+  }
+  if (kvm_vcpu_exiting_guest_mode(m, vcpu) !== vcpuMode.IN_GUEST_MODE) return;
+  yield m.step('send the reschedule IPI');
+  if (target.cpu >= 0) smp_send_reschedule(m, target.cpu);
+});
 
-const woken = (m: Machine, vcpu: number): boolean =>
-  m.vcpu[vcpu]!.task_state === taskState.RUNNING;
+const woken = (m: Machine, vcpu: number): boolean => m.vcpu[vcpu]!.task_state === taskState.RUNNING;
 
 /**
  * Sleeps until something wakes the vCPU and there is a reason to run.
  * @kvm virt/kvm/kvm_main.c
  * @omits halt polling, signals
  */
-export const kvm_vcpu_block = kvm(file,
+export const kvm_vcpu_block = kvm(
+  file,
   function* kvm_vcpu_block(m: Machine, vcpuIndex: number, runnable: (vcpu: number) => boolean) {
     const vcpu = m.vcpu[vcpuIndex]!;
     for (;;) {
@@ -155,4 +160,5 @@ export const kvm_vcpu_block = kvm(file,
       }
     }
     vcpu.task_state = taskState.RUNNING;
-  });
+  },
+);

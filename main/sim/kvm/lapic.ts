@@ -31,7 +31,8 @@ const __apic_update_ppr = (m: Machine, vcpu: number): boolean => {
  * Moves what was posted into IRR; gives the highest vector requested, −1 for none.
  * @kvm arch/x86/kvm/lapic.c: kvm_apic_update_irr
  */
-export const kvm_apic_update_irr = kvm(file,
+export const kvm_apic_update_irr = kvm(
+  file,
   function* kvm_apic_update_irr(m: Machine, vcpuIndex: number) {
     const { apic, pi_desc } = m.vcpu[vcpuIndex]!;
     for (let word = 0; word < 8; word++) {
@@ -43,22 +44,23 @@ export const kvm_apic_update_irr = kvm(file,
     }
     if (!apic.apicv_active && apic.irr.any()) apic.irr_pending = true;
     return apic.irr.highest();
-  });
+  },
+);
 
 /**
  * A read that the instruction emulator does, because the CPU did not virtualize it.
  * @omits every register but the TPR
  */
-export const apic_mmio_read = kvm(file,
-  function* apic_mmio_read(m: Machine, vcpuIndex: number) {
-    const { apic, guest, stat } = m.vcpu[vcpuIndex]!;
-    yield m.step('read the TPR');
-    stat.emulated_apic_mmio++;
-    guest.value = apic.tpr;
-  });
+export const apic_mmio_read = kvm(file, function* apic_mmio_read(m: Machine, vcpuIndex: number) {
+  const { apic, guest, stat } = m.vcpu[vcpuIndex]!;
+  yield m.step('read the TPR');
+  stat.emulated_apic_mmio++;
+  guest.value = apic.tpr;
+});
 
 /** The same for a write. @omits every register but the TPR */
-export const apic_mmio_write = kvm(file,
+export const apic_mmio_write = kvm(
+  file,
   function* apic_mmio_write(m: Machine, vcpuIndex: number, value: number) {
     const { apic, stat } = m.vcpu[vcpuIndex]!;
     yield m.step('write the TPR');
@@ -66,7 +68,8 @@ export const apic_mmio_write = kvm(file,
     apic.tpr = value & 0xff;
     yield m.step('apic_update_ppr');
     __apic_update_ppr(m, vcpuIndex);
-  });
+  },
+);
 
 /** Offset of the only register that guests may touch in this version. */
 export const modelledApicOffset = APIC_TASKPRI;

@@ -10,7 +10,8 @@ export const INVALID_GFN = 2 ** 52 - 1;
  */
 export const mmu_invalidate_retry_gfn = (m: Machine, seq: number, gfn: number): boolean => {
   const { vm } = m;
-  const covered = vm.mmu_invalidate_range_start === INVALID_GFN
-    || (gfn >= vm.mmu_invalidate_range_start && gfn < vm.mmu_invalidate_range_end);
+  const covered =
+    vm.mmu_invalidate_range_start === INVALID_GFN ||
+    (gfn >= vm.mmu_invalidate_range_start && gfn < vm.mmu_invalidate_range_end);
   return (vm.mmu_invalidate_in_progress !== 0 && covered) || vm.mmu_invalidate_seq !== seq;
 };

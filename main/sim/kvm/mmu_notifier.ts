@@ -1,5 +1,10 @@
 /** KVM's side of the MMU notifier: zap, flush, and ask for a reload of the APIC-access page. */
-import { mmuLockFree, mnInvalidateLockFree, write_lock_mmu, write_unlock_mmu } from '../host/locks.ts';
+import {
+  mmuLockFree,
+  mnInvalidateLockFree,
+  write_lock_mmu,
+  write_unlock_mmu,
+} from '../host/locks.ts';
 import { hvaOfApicAccessPage } from '../state/addresses.ts';
 import { PAGE_SIZE } from '../state/machine.ts';
 import { KVM_REQ } from '../state/requests.ts';
@@ -23,12 +28,13 @@ const slotOfHva = (m: Machine, hva: number): number => {
  * Flushes the TLBs of all vCPUs; the page-table writes precede the look at each `mode`.
  * @kvm virt/kvm/kvm_main.c
  */
-export const kvm_flush_remote_tlbs = kvm(file,
-  function* kvm_flush_remote_tlbs(m: Machine) {
-    m.vm.stat.remote_tlb_flush_requests++;
-    yield* kvm_make_all_cpus_request(m,
-      m.on('zap-flush-all-roots') ? KVM_REQ.TLB_FLUSH : KVM_REQ.TLB_FLUSH_CURRENT);
-  });
+export const kvm_flush_remote_tlbs = kvm(file, function* kvm_flush_remote_tlbs(m: Machine) {
+  m.vm.stat.remote_tlb_flush_requests++;
+  yield* kvm_make_all_cpus_request(
+    m,
+    m.on('zap-flush-all-roots') ? KVM_REQ.TLB_FLUSH : KVM_REQ.TLB_FLUSH_CURRENT,
+  );
+});
 
 /** Widens the union of the ongoing ranges, which is never shrunk until all have ended. */
 const kvm_mmu_invalidate_range_add = (m: Machine, gfn: number): void => {
@@ -38,7 +44,8 @@ const kvm_mmu_invalidate_range_add = (m: Machine, gfn: number): void => {
   if (empty || gfn + 1 > vm.mmu_invalidate_range_end) vm.mmu_invalidate_range_end = gfn + 1;
 };
 
-const handleHvaRange = kvm(file,
+const handleHvaRange = kvm(
+  file,
   function* __kvm_handle_hva_range(m: Machine, hva: number, slot: number) {
     const { vm } = m;
     yield m.park('lock mmu_lock for write', mmuLockFree);
@@ -56,11 +63,16 @@ const handleHvaRange = kvm(file,
     if (yield* kvm_unmap_gfn_range(m, slot, gfn)) yield* kvm_flush_remote_tlbs(m);
     yield m.step('unlock mmu_lock');
     write_unlock_mmu(m);
-  });
+  },
+);
 
-const invalidate_range_start = kvm(file,
+const invalidate_range_start = kvm(
+  file,
   function* kvm_mmu_notifier_invalidate_range_start(m: Machine, hva: number) {
-    yield m.park('under mn_invalidate_lock: raise mn_active_invalidate_count', mnInvalidateLockFree);
+    yield m.park(
+      'under mn_invalidate_lock: raise mn_active_invalidate_count',
+      mnInvalidateLockFree,
+    );
     m.vm.mn_active_invalidate_count++;
     const slot = slotOfHva(m, hva);
     if (slot >= 0) yield* handleHvaRange(m, hva, slot);
@@ -68,17 +80,21 @@ const invalidate_range_start = kvm(file,
     if (hva === hvaOfApicAccessPage && m.switch('apic-reload-hook') === 'range_start') {
       yield* kvm_make_all_cpus_request(m, KVM_REQ.APIC_PAGE_RELOAD);
     }
-  });
+  },
+);
 
 /** e649b3f0188f asked for the reload from here, where the primary entry is gone. */
-const invalidate_range = kvm('arch/x86/kvm/x86.c',
+const invalidate_range = kvm(
+  'arch/x86/kvm/x86.c',
   function* kvm_arch_mmu_notifier_invalidate_range(m: Machine, hva: number) {
     if (hva === hvaOfApicAccessPage && m.switch('apic-reload-hook') === 'invalidate_range') {
       yield* kvm_make_all_cpus_request(m, KVM_REQ.APIC_PAGE_RELOAD);
     }
-  });
+  },
+);
 
-const invalidate_range_end = kvm(file,
+const invalidate_range_end = kvm(
+  file,
   function* kvm_mmu_notifier_invalidate_range_end(m: Machine, hva: number) {
     const { vm } = m;
     if (slotOfHva(m, hva) >= 0) {
@@ -93,11 +109,17 @@ const invalidate_range_end = kvm(file,
       yield m.step('unlock mmu_lock');
       write_unlock_mmu(m);
     }
-    yield m.park('under mn_invalidate_lock: lower mn_active_invalidate_count', mnInvalidateLockFree);
+    yield m.park(
+      'under mn_invalidate_lock: lower mn_active_invalidate_count',
+      mnInvalidateLockFree,
+    );
     vm.mn_active_invalidate_count--;
-  });
+  },
+);
 
 /** What KVM registers with the host at boot. */
 export const kvm_mmu_notifier_ops: MmuNotifierOps = {
-  invalidate_range_start, invalidate_range, invalidate_range_end,
+  invalidate_range_start,
+  invalidate_range,
+  invalidate_range_end,
 };

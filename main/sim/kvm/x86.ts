@@ -1,7 +1,8 @@
 /** The life of a vCPU thread: requests, entry into the guest, exits, halting. */
-import { vmEntry } from '../hw/vm_entry.ts';
+
 import { local_irq_disable, local_irq_enable } from '../host/irq.ts';
 import { srcu_read_lock, srcu_read_unlock } from '../host/locks.ts';
+import { vmEntry } from '../hw/vm_entry.ts';
 import type { Program } from '../state/program.ts';
 import { KVM_REQ, type RequestNumber } from '../state/requests.ts';
 import { mpState, vcpuMode } from '../state/vcpu.ts';
@@ -11,7 +12,10 @@ import { kvm_request_pending, kvm_vcpu_block, setMode } from './kvm_main.ts';
 import { apic_mmio_read, apic_mmio_write } from './lapic.ts';
 import { kvm_apicv_activated, kvm_mmu_load, kvm_tdp_page_fault, RET_PF } from './mmu/mmu.ts';
 import {
-  vmx_flush_tlb_all, vmx_flush_tlb_current, vmx_set_apic_access_page_addr, vmx_sync_pir_to_irr,
+  vmx_flush_tlb_all,
+  vmx_flush_tlb_current,
+  vmx_set_apic_access_page_addr,
+  vmx_sync_pir_to_irr,
 } from './vmx/vmx.ts';
 
 const file = 'arch/x86/kvm/x86.c';
@@ -24,7 +28,8 @@ const noteTaken = (m: Machine, vcpu: number, request: RequestNumber): void => {
   if (request === KVM_REQ.APIC_PAGE_RELOAD) spec.in_reload = true;
 };
 
-const kvm_vcpu_flush_tlb_all = kvm(file,
+const kvm_vcpu_flush_tlb_all = kvm(
+  file,
   function* kvm_vcpu_flush_tlb_all(m: Machine, vcpu: number) {
     yield m.step('flush every EP4TA; TLB_FLUSH_CURRENT is done with it');
     vmx_flush_tlb_all(m, vcpu);
@@ -33,27 +38,31 @@ const kvm_vcpu_flush_tlb_all = kvm(file,
       requests.clear(KVM_REQ.TLB_FLUSH_CURRENT);
       noteTaken(m, vcpu, KVM_REQ.TLB_FLUSH_CURRENT);
     }
-  });
+  },
+);
 
-const kvm_vcpu_flush_tlb_current = kvm(file,
+const kvm_vcpu_flush_tlb_current = kvm(
+  file,
   function* kvm_vcpu_flush_tlb_current(m: Machine, vcpu: number) {
     yield m.step('flush the current EP4TA');
     vmx_flush_tlb_current(m, vcpu);
-  });
+  },
+);
 
-const kvm_vcpu_reload_apic_access_page = kvm(file,
+const kvm_vcpu_reload_apic_access_page = kvm(
+  file,
   function* kvm_vcpu_reload_apic_access_page(m: Machine, vcpu: number) {
     yield* vmx_set_apic_access_page_addr(m, vcpu);
     m.vcpu[vcpu]!.spec.in_reload = false;
-  });
+  },
+);
 
 /** @omits the refresh of the VMCS controls: nothing in this version changes apicv_active */
-const kvm_vcpu_update_apicv = kvm(file,
-  function* kvm_vcpu_update_apicv(m: Machine, vcpu: number) {
-    yield m.step('is apicv_active what the inhibit reasons say?');
-    const { apic } = m.vcpu[vcpu]!;
-    if (apic.apicv_active !== kvm_apicv_activated(m)) apic.apicv_active = kvm_apicv_activated(m);
-  });
+const kvm_vcpu_update_apicv = kvm(file, function* kvm_vcpu_update_apicv(m: Machine, vcpu: number) {
+  yield m.step('is apicv_active what the inhibit reasons say?');
+  const { apic } = m.vcpu[vcpu]!;
+  if (apic.apicv_active !== kvm_apicv_activated(m)) apic.apicv_active = kvm_apicv_activated(m);
+});
 
 interface Handler {
   readonly request: RequestNumber;
@@ -76,7 +85,8 @@ const handlers: readonly Handler[] = [
  * made meanwhile is seen later; without `req-clear-before-handle` it is cleared after.
  * @kvm include/linux/kvm_host.h: kvm_check_request
  */
-const checkAndHandle = kvm('include/linux/kvm_host.h',
+const checkAndHandle = kvm(
+  'include/linux/kvm_host.h',
   function* kvm_check_request(m: Machine, vcpuIndex: number, { request, handle }: Handler) {
     const { requests } = m.vcpu[vcpuIndex]!;
     yield m.step('is request {request} set?', request);
@@ -92,50 +102,60 @@ const checkAndHandle = kvm('include/linux/kvm_host.h',
       yield m.step('clear request {request}', request);
       requests.clear(request);
     }
-  });
+  },
+);
 
 /** @omits injection: no interrupt source is modelled yet */
-const inject_pending_events = kvm(file,
+const inject_pending_events = kvm(
+  file,
   function* kvm_check_and_inject_events(m: Machine, vcpuIndex: number) {
     yield m.step('EVENT: clear it and look for events to inject');
     m.vcpu[vcpuIndex]!.requests.clear(KVM_REQ.EVENT);
     noteTaken(m, vcpuIndex, KVM_REQ.EVENT);
-  });
+  },
+);
 
 /** Has something come up since the requests were read? @kvm arch/x86/kvm/x86.c: kvm_vcpu_exit_request */
 const kvm_vcpu_exit_request = (m: Machine, vcpu: number): boolean =>
   m.vcpu[vcpu]!.mode === vcpuMode.EXITING_GUEST_MODE || kvm_request_pending(m, vcpu);
 
-const handle_ept_violation = kvm('arch/x86/kvm/vmx/vmx.c',
+const handle_ept_violation = kvm(
+  'arch/x86/kvm/vmx/vmx.c',
   function* handle_ept_violation(m: Machine, vcpuIndex: number, program: Program) {
     const vcpu = m.vcpu[vcpuIndex]!;
     vcpu.stat.ept_violations++;
     const result = yield* kvm_tdp_page_fault(m, vcpuIndex, vcpu.vmcs01.guest_physical_address);
     if (result === RET_PF.EMULATE) yield* emulate(m, vcpuIndex, program);
-  });
+  },
+);
 
 /** The instruction that the guest stands at, done by KVM; the guest goes on behind it. */
-const emulate = kvm(file,
+const emulate = kvm(
+  file,
   function* x86_emulate_instruction(m: Machine, vcpuIndex: number, program: Program) {
     const actor = m.actor[m.current]!;
     const instruction = program[actor.pc];
-    const [, value = 0] = instruction !== undefined && 'operands' in instruction
-      ? instruction.operands : [];
+    const [, value = 0] =
+      instruction !== undefined && 'operands' in instruction ? instruction.operands : [];
     if (instruction?.op === 'write') yield* apic_mmio_write(m, vcpuIndex, value);
     else yield* apic_mmio_read(m, vcpuIndex);
     actor.pc++;
-  });
+  },
+);
 
-const kvm_emulate_halt = kvm(file,
+const kvm_emulate_halt = kvm(
+  file,
   function* kvm_emulate_halt(m: Machine, vcpuIndex: number, program: Program) {
     yield m.step('mp_state = HALTED');
     m.vcpu[vcpuIndex]!.mp_state = mpState.HALTED;
     const actor = m.actor[m.current]!;
     // Behind its last instruction the guest halts for good.
     if (actor.pc < program.length) actor.pc++;
-  });
+  },
+);
 
-const handle_exit = kvm('arch/x86/kvm/vmx/vmx.c',
+const handle_exit = kvm(
+  'arch/x86/kvm/vmx/vmx.c',
   function* vmx_handle_exit(m: Machine, vcpuIndex: number, reason: number, program: Program) {
     switch (reason) {
       case exitReason.EPT_VIOLATION:
@@ -153,7 +173,8 @@ const handle_exit = kvm('arch/x86/kvm/vmx/vmx.c',
         // below the threshold, as long as no interrupt source is modelled.
         break;
     }
-  });
+  },
+);
 
 const leaveSrcu = (m: Machine, vcpu: number): void => {
   srcu_read_unlock(m, m.vcpu[vcpu]!.srcu_idx);
@@ -176,7 +197,8 @@ function* backToHost(m: Machine, vcpuIndex: number): Body<void> {
  * @kvm arch/x86/kvm/x86.c
  * @omits guest FPU, debug registers, fast-path re-entry, host work pending
  */
-const vcpu_enter_guest = kvm(file,
+const vcpu_enter_guest = kvm(
+  file,
   function* vcpu_enter_guest(m: Machine, vcpuIndex: number, program: Program) {
     const vcpu = m.vcpu[vcpuIndex]!;
     yield m.step('is any request pending?');
@@ -205,26 +227,27 @@ const vcpu_enter_guest = kvm(file,
     const reason = yield* vmEntry(m, vcpuIndex, program);
     yield* backToHost(m, vcpuIndex);
     yield* handle_exit(m, vcpuIndex, reason, program);
-  });
+  },
+);
 
 /**
  * A halted vCPU sleeps until an event ends its sleep.
  * @kvm arch/x86/kvm/x86.c: vcpu_block
  */
-const vcpu_block = kvm(file,
-  function* vcpu_block(m: Machine, vcpuIndex: number) {
-    const vcpu = m.vcpu[vcpuIndex]!;
-    yield m.step('srcu_read_unlock');
-    leaveSrcu(m, vcpuIndex);
-    yield* kvm_vcpu_block(m, vcpuIndex, (index) => m.vcpu[index]!.requests.has(KVM_REQ.UNBLOCK));
-    yield m.step('srcu_read_lock; mp_state = RUNNABLE');
-    vcpu.srcu_idx = srcu_read_lock(m);
-    vcpu.requests.clear(KVM_REQ.UNBLOCK);
-    vcpu.mp_state = mpState.RUNNABLE;
-  });
+const vcpu_block = kvm(file, function* vcpu_block(m: Machine, vcpuIndex: number) {
+  const vcpu = m.vcpu[vcpuIndex]!;
+  yield m.step('srcu_read_unlock');
+  leaveSrcu(m, vcpuIndex);
+  yield* kvm_vcpu_block(m, vcpuIndex, (index) => m.vcpu[index]!.requests.has(KVM_REQ.UNBLOCK));
+  yield m.step('srcu_read_lock; mp_state = RUNNABLE');
+  vcpu.srcu_idx = srcu_read_lock(m);
+  vcpu.requests.clear(KVM_REQ.UNBLOCK);
+  vcpu.mp_state = mpState.RUNNABLE;
+});
 
 /** The thread of a vCPU inside KVM_RUN. @kvm arch/x86/kvm/x86.c */
-export const vcpu_run = kvm(file,
+export const vcpu_run = kvm(
+  file,
   function* vcpu_run(m: Machine, vcpuIndex: number, program: Program) {
     const vcpu = m.vcpu[vcpuIndex]!;
     yield m.step('srcu_read_lock');
@@ -233,4 +256,5 @@ export const vcpu_run = kvm(file,
       if (vcpu.mp_state === mpState.RUNNABLE) yield* vcpu_enter_guest(m, vcpuIndex, program);
       else yield* vcpu_block(m, vcpuIndex);
     }
-  });
+  },
+);

@@ -2,7 +2,7 @@
 import { limits } from '../state/limits.ts';
 import type { Machine } from '../steps.ts';
 import type { Policy, Ready } from './policy.ts';
-import { scheduleText, type ScheduleItem } from './schedule.ts';
+import { type ScheduleItem, scheduleText } from './schedule.ts';
 
 /** Why a run ended. */
 export type Halt =
@@ -74,14 +74,15 @@ export class Run {
     const items: ScheduleItem[] = [];
     for (let i = 0; i < this.#choicesUsed; i += 2) {
       items.push({
-        actor: this.machine.threads[this.#choices[i]!]!.name, count: this.#choices[i + 1]!,
+        actor: this.machine.threads[this.#choices[i]!]!.name,
+        count: this.#choices[i + 1]!,
       });
     }
     return items;
   }
 
   scheduleText(): string {
-    return scheduleText({ items: this.choices(), then: undefined });
+    return scheduleText({ items: this.choices(), policy: undefined });
   }
 
   #stepOnce(): boolean {

@@ -15,7 +15,8 @@ export type PolicySpec =
 
 export interface Schedule {
   readonly items: readonly ScheduleItem[];
-  readonly then: PolicySpec | undefined;
+  /** what goes on behind the last item; undefined: the run ends there */
+  readonly policy: PolicySpec | undefined;
 }
 
 /** `index` is the character of the text at which the fault stands. */
@@ -35,21 +36,23 @@ export const policyText = (policy: PolicySpec): string =>
 
 /** Reads the text form; the names of actors are checked against `actors`. */
 export const parseSchedule = (
-  text: string, actors: readonly string[],
+  text: string,
+  actors: readonly string[],
 ): { schedule: Schedule } | { fault: ScheduleFault } => {
   const items: ScheduleItem[] = [];
-  let then: PolicySpec | undefined;
+  let policy: PolicySpec | undefined;
   for (const match of text.matchAll(/\S+/g)) {
     const token = match[0];
-    const fault = (message: string) =>
-      ({ fault: { message, index: match.index, length: token.length } });
-    if (then !== undefined) return fault(`nothing may follow the policy, but "${token}" does`);
+    const fault = (message: string) => ({
+      fault: { message, index: match.index, length: token.length },
+    });
+    if (policy !== undefined) return fault(`nothing may follow the policy, but "${token}" does`);
     const random = randomPattern.exec(token);
-    if (token === 'round-robin') then = { kind: 'round-robin' };
+    if (token === 'round-robin') policy = { kind: 'round-robin' };
     else if (random !== null) {
       const seed = Number(random[1]);
       if (seed > seedMax) return fault(`a seed is at most ${seedMax}`);
-      then = { kind: 'random', seed };
+      policy = { kind: 'random', seed };
     } else {
       const item = itemPattern.exec(token);
       if (item === null) {
@@ -62,10 +65,11 @@ export const parseSchedule = (
       items.push({ actor, count: item[2] === undefined ? 1 : Number(item[2]) });
     }
   }
-  return { schedule: { items, then } };
+  return { schedule: { items, policy } };
 };
 
-export const scheduleText = (schedule: Schedule): string => [
-  ...schedule.items.map(({ actor, count }) => (count === 1 ? actor : `${actor}*${count}`)),
-  ...(schedule.then === undefined ? [] : [policyText(schedule.then)]),
-].join(' ');
+export const scheduleText = (schedule: Schedule): string =>
+  [
+    ...schedule.items.map(({ actor, count }) => (count === 1 ? actor : `${actor}*${count}`)),
+    ...(schedule.policy === undefined ? [] : [policyText(schedule.policy)]),
+  ].join(' ');

@@ -21,7 +21,10 @@ export const LoopCounter = record('loop_counter', 'one `repeat` of a program', {
 });
 
 export const Actor = record('actor', 'what acts by itself', {
-  state: oneOf(actorState, 'whether the actor can take a step, waits for a condition, or has ended'),
+  state: oneOf(
+    actorState,
+    'whether the actor can take a step, waits for a condition, or has ended',
+  ),
   level: oneOf(level, 'who executes: L0 is the host kernel, L1 the guest, L2 a nested guest'),
   pc: counter('next instruction of the program of the actor, or of its guest'),
   counter: array(LoopCounter, limits.loopNesting, 'the loops of the program'),

@@ -1,7 +1,5 @@
 /** struct kvm_lapic: the register page at its real offsets, and KVM's own fields behind it. */
-import {
-  counter, flag, record, s32, u32, u64, vectors,
-} from '../arena/fields.ts';
+import { counter, flag, record, s32, u32, u64, vectors } from '../arena/fields.ts';
 
 /** The first KiB is what the guest, KVM and the CPU share (`apic->regs`). */
 export const apicPageBytes = 0x400;
@@ -11,10 +9,16 @@ export const APIC_PROCPRI = 0xa0;
 
 export const Lapic = record('kvm_lapic', 'struct kvm_lapic; its first KiB is the register page', {
   id: u32({ at: 0x020, tag: 0x802 }, 'APIC ID: xAPIC in bits 31:24, x2APIC in all 32'),
-  lvr: u32({ at: 0x030, tag: 0x803 }, 'version 0x14, highest LVT entry in bits 23:16, directed EOI in bit 24'),
+  lvr: u32(
+    { at: 0x030, tag: 0x803 },
+    'version 0x14, highest LVT entry in bits 23:16, directed EOI in bit 24',
+  ),
   tpr: u32({ at: 0x080, tag: 0x808 }, 'task priority: vectors up to its class are held back'),
   apr: u32({ at: 0x090 }, 'arbitration priority; reads 0'),
-  ppr: u32({ at: 0x0a0, tag: 0x80a }, 'processor priority: the higher of TPR and the class in service'),
+  ppr: u32(
+    { at: 0x0a0, tag: 0x80a },
+    'processor priority: the higher of TPR and the class in service',
+  ),
   eoi: u32({ at: 0x0b0, tag: 0x80b }, 'end of interrupt, write only'),
   ldr: u32({ at: 0x0d0, tag: 0x80d }, 'logical destination'),
   dfr: u32({ at: 0x0e0 }, 'destination format: flat or cluster; not in x2APIC mode'),

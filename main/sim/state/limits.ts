@@ -15,5 +15,5 @@ export const limits = {
   /** steps of a run unless it says otherwise */
   steps: 1_000_000,
   /** steps that one line of a `schedule` may take before the next line has its turn */
-  directiveSteps: 10_000,
+  directiveSteps: 1_000,
 } as const;

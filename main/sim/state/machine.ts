@@ -1,7 +1,5 @@
 /** The modelled computer as one record, and its layout for given dimensions. */
-import {
-  array, layOut, nested, record, type RecordType, type ViewOf,
-} from '../arena/fields.ts';
+import { array, layOut, nested, type RecordType, record, type ViewOf } from '../arena/fields.ts';
 import { Actor } from './actor.ts';
 import { limits } from './limits.ts';
 import { EptRoot, Frame, Pte } from './memory.ts';

@@ -18,35 +18,50 @@ export interface InstructionSpec {
 }
 
 const page: Operand = {
-  name: 'page', kind: 'page',
+  name: 'page',
+  kind: 'page',
   doc: '`apic-access-page`, or the guest frame number of a page of guest memory (0x10)',
 };
 
 export const instructionSpecs = [
   {
-    op: 'read', by: 'vcpu', operands: [{ name: 'address', kind: 'gpa', doc: 'guest-physical address, 4-byte aligned' }],
+    op: 'read',
+    by: 'vcpu',
+    operands: [{ name: 'address', kind: 'gpa', doc: 'guest-physical address, 4-byte aligned' }],
     doc: 'the guest reads 4 bytes; at 0xfee00080 that is the TPR of its local APIC',
   },
   {
-    op: 'write', by: 'vcpu',
+    op: 'write',
+    by: 'vcpu',
     operands: [
       { name: 'address', kind: 'gpa', doc: 'guest-physical address, 4-byte aligned' },
       { name: 'value', kind: 'u32', doc: 'the 4 bytes that are stored' },
     ],
     doc: 'the guest stores 4 bytes',
   },
-  { op: 'pause', by: 'vcpu', operands: [], doc: 'the guest executes an instruction that touches nothing' },
+  {
+    op: 'pause',
+    by: 'vcpu',
+    operands: [],
+    doc: 'the guest executes an instruction that touches nothing',
+  },
   { op: 'hlt', by: 'vcpu', operands: [], doc: 'the guest halts until an interrupt wakes it' },
   {
-    op: 'migrate', by: 'mm', operands: [page],
+    op: 'migrate',
+    by: 'mm',
+    operands: [page],
     doc: 'moves the page to another frame, between the start and the end of an MMU-notifier interval',
   },
   {
-    op: 'madvise-dontneed', by: 'mm', operands: [page],
+    op: 'madvise-dontneed',
+    by: 'mm',
+    operands: [page],
     doc: 'unmaps the page and drops its frame; the next access faults a new, empty frame in',
   },
   {
-    op: 'inhibit-apic-access-page', by: 'user', operands: [],
+    op: 'inhibit-apic-access-page',
+    by: 'user',
+    operands: [],
     doc: 'kvm_inhibit_apic_access_page: deletes the private memslot at 0xfee00000',
   },
 ] as const satisfies readonly InstructionSpec[];

@@ -1,6 +1,15 @@
 /** Per-vCPU state: struct kvm_vcpu, kvm_vcpu_arch and vcpu_vmx, and the pCPU below it. */
 import {
-  array, bits, counter, flag, nested, oneOf, record, s32, u32, u64,
+  array,
+  bits,
+  counter,
+  flag,
+  nested,
+  oneOf,
+  record,
+  s32,
+  u32,
+  u64,
 } from '../arena/fields.ts';
 import { Lapic } from './lapic.ts';
 import { limits } from './limits.ts';
@@ -11,7 +20,10 @@ import { Vmcs } from './vmcs.ts';
 
 /** include/linux/kvm_host.h */
 export const vcpuMode = {
-  OUTSIDE_GUEST_MODE: 0, IN_GUEST_MODE: 1, EXITING_GUEST_MODE: 2, READING_SHADOW_PAGE_TABLES: 3,
+  OUTSIDE_GUEST_MODE: 0,
+  IN_GUEST_MODE: 1,
+  EXITING_GUEST_MODE: 2,
+  READING_SHADOW_PAGE_TABLES: 3,
 } as const;
 
 export const mpState = { RUNNABLE: 0, UNINITIALIZED: 1, INIT_RECEIVED: 2, HALTED: 3 } as const;
@@ -37,9 +49,13 @@ export const RequestTimes = record('request_times', 'how often one request was m
   taken: counter('value of `published` when its handler last started'),
 });
 
-export const KickTime = record('kick_time', 'what a maker of requests saw when it decided to send an IPI', {
-  left_guest: counter('value of left_guest of the vCPU at that moment'),
-});
+export const KickTime = record(
+  'kick_time',
+  'what a maker of requests saw when it decided to send an IPI',
+  {
+    left_guest: counter('value of left_guest of the vCPU at that moment'),
+  },
+);
 
 /** Bookkeeping that only checks read: no model code decides anything on it. */
 export const VcpuSpec = record('vcpu_spec', 'events that checks look for', {
@@ -61,7 +77,10 @@ export const Guest = record('guest_cpu', 'what the guest holds in registers', {
 
 export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx', {
   vcpu_id: counter('index and x2APIC ID'),
-  mode: oneOf(vcpuMode, 'where the vCPU stands between host and guest; others may only change IN to EXITING'),
+  mode: oneOf(
+    vcpuMode,
+    'where the vCPU stands between host and guest; others may only change IN to EXITING',
+  ),
   requests: bits(requestCount, { as: KVM_REQ }, 'KVM_REQ_* that wait to be handled'),
   cpu: s32('the physical CPU that the vCPU is loaded on, −1 for none'),
   non_root: flag('the CPU executes the guest: between VM entry and VM exit'),
@@ -85,7 +104,11 @@ export const hostVector = { RESCHEDULE: 0, CALL_FUNCTION: 1 } as const;
 export const Cpu = record('cpu', 'a physical CPU', {
   irqs_on: flag('interrupts are enabled (EFLAGS.IF of the host)'),
   pending: bits(32, { as: hostVector }, 'IPIs that arrived and were not taken yet'),
-  call_queue: bits(32, { as: 'dec' }, 'actors whose call-function IPI waits for its handler: they wait for the ack'),
+  call_queue: bits(
+    32,
+    { as: 'dec' },
+    'actors whose call-function IPI waits for its handler: they wait for the ack',
+  ),
   tlb: array(TlbEntry, limits.tlbEntriesPerCpu, 'cached translations'),
   tlb_next: counter('entry that the next fill replaces'),
   ipis: counter('IPIs received'),

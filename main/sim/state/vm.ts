@@ -1,6 +1,15 @@
 /** VM-wide state: struct kvm and struct kvm_arch. */
 import {
-  array, bits, counter, flag, nested, oneOf, record, s32, u32, u64,
+  array,
+  bits,
+  counter,
+  flag,
+  nested,
+  oneOf,
+  record,
+  s32,
+  u32,
+  u64,
 } from '../arena/fields.ts';
 import { limits } from './limits.ts';
 
@@ -15,8 +24,18 @@ export const Memslot = record('kvm_memory_slot', 'guest physical memory backed b
 
 /** bit numbers of APICV_INHIBIT_REASON_* */
 export const apicvInhibitReason = {
-  DISABLED: 0, HYPERV: 1, ABSENT: 2, BLOCKIRQ: 3, PHYSICAL_ID_ALIASED: 4, APIC_ID_MODIFIED: 5,
-  APIC_BASE_MODIFIED: 6, NESTED: 7, IRQWIN: 8, PIT_REINJ: 9, SEV: 10, LOGICAL_ID_ALIASED: 11,
+  DISABLED: 0,
+  HYPERV: 1,
+  ABSENT: 2,
+  BLOCKIRQ: 3,
+  PHYSICAL_ID_ALIASED: 4,
+  APIC_ID_MODIFIED: 5,
+  APIC_BASE_MODIFIED: 6,
+  NESTED: 7,
+  IRQWIN: 8,
+  PIT_REINJ: 9,
+  SEV: 10,
+  LOGICAL_ID_ALIASED: 11,
 } as const;
 
 export const RwLock = record('rwlock', 'a reader-writer lock', {
@@ -40,12 +59,18 @@ export const VmStat = record('kvm_vm_stat', 'cost counters of the VM', {
 export const VmSpec = record('vm_spec', 'events that checks look for', {
   raw_apic_accesses: counter('guest accesses that reached the bytes of an APIC-access frame'),
   freed_frame_writes: counter('writes that hit a freed frame'),
-  foreign_mode_writes: counter('changes of a vCPU mode by another thread, other than IN to EXITING'),
+  foreign_mode_writes: counter(
+    'changes of a vCPU mode by another thread, other than IN to EXITING',
+  ),
   unacked_waits: counter('waits for acks that ended although a target never left non-root mode'),
   invalidations: counter('notifier intervals that took mmu_lock and have not ended'),
   seq_high: counter('the highest value that mmu_invalidate_seq has had'),
-  slot_changes_in_invalidation: counter('memslot publications while mn_active_invalidate_count > 0'),
-  apic_pte_changed: flag('the primary PTE of the APIC-access page changed, and its notification is out, inside an ongoing invalidation'),
+  slot_changes_in_invalidation: counter(
+    'memslot publications while mn_active_invalidate_count > 0',
+  ),
+  apic_pte_changed: flag(
+    'the primary PTE of the APIC-access page changed, and its notification is out, inside an ongoing invalidation',
+  ),
 });
 
 export const irqchipMode = { NONE: 0, KERNEL: 1, SPLIT: 2 } as const;
@@ -55,7 +80,10 @@ export const Vm = record('kvm', 'struct kvm, struct kvm_arch', {
   memslots_generation: counter('generation of the active memslots'),
   apic_access_memslot_enabled: flag('the private slot at GPA 0xfee00000 exists'),
   apic_access_memslot_inhibited: flag('kvm_inhibit_apic_access_page was called; never cleared'),
-  mmu_lock: nested(RwLock, 'protects EPT changes: write to zap, read to map or to reload the APIC page'),
+  mmu_lock: nested(
+    RwLock,
+    'protects EPT changes: write to zap, read to map or to reload the APIC page',
+  ),
   slots_lock: s32('the actor that holds the mutex plus 1, 0 for none'),
   mn_invalidate_lock: s32('the actor that holds the spinlock plus 1, 0 for none'),
   mmu_invalidate_seq: counter('grows at the end of every invalidation'),
@@ -64,7 +92,11 @@ export const Vm = record('kvm', 'struct kvm, struct kvm_arch', {
   mmu_invalidate_range_end: u64({ as: 'gfn' }, 'union of the ongoing ranges, gfn after the last'),
   mn_active_invalidate_count: s32('notifier intervals, memslot or not'),
   srcu: nested(Srcu, 'protects memslots and the buses'),
-  apicv_inhibit_reasons: bits(32, { as: apicvInhibitReason }, 'reasons why APICv is off for the VM'),
+  apicv_inhibit_reasons: bits(
+    32,
+    { as: apicvInhibitReason },
+    'reasons why APICv is off for the VM',
+  ),
   irqchip_mode: oneOf(irqchipMode, 'who emulates the interrupt controllers'),
   enable_apicv: flag('module parameter enable_apicv'),
   flexpriority_enabled: flag('module parameter flexpriority'),

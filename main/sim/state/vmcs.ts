@@ -2,39 +2,84 @@
 import { bits, record, u16, u32, u64 } from '../arena/fields.ts';
 
 export const pinControl = {
-  EXT_INTR: 0, NMI: 3, VIRTUAL_NMIS: 5, PREEMPTION_TIMER: 6, POSTED_INTR: 7,
+  EXT_INTR: 0,
+  NMI: 3,
+  VIRTUAL_NMIS: 5,
+  PREEMPTION_TIMER: 6,
+  POSTED_INTR: 7,
 } as const;
 
 export const cpuControl = {
-  INTR_WINDOW: 2, HLT: 7, CR8_LOAD: 19, CR8_STORE: 20, TPR_SHADOW: 21, NMI_WINDOW: 22, TERTIARY: 17,
-  MSR_BITMAPS: 28, SECONDARY: 31,
+  INTR_WINDOW: 2,
+  HLT: 7,
+  CR8_LOAD: 19,
+  CR8_STORE: 20,
+  TPR_SHADOW: 21,
+  NMI_WINDOW: 22,
+  TERTIARY: 17,
+  MSR_BITMAPS: 28,
+  SECONDARY: 31,
 } as const;
 
 export const secondaryControl = {
-  VIRTUALIZE_APIC_ACCESSES: 0, EPT: 1, VIRTUALIZE_X2APIC_MODE: 4, VPID: 5, APIC_REGISTER_VIRT: 8,
+  VIRTUALIZE_APIC_ACCESSES: 0,
+  EPT: 1,
+  VIRTUALIZE_X2APIC_MODE: 4,
+  VPID: 5,
+  APIC_REGISTER_VIRT: 8,
   VIRTUAL_INTR_DELIVERY: 9,
 } as const;
 
 export const exitReason = {
-  NONE: 0xffff, EXTERNAL_INTERRUPT: 1, INIT_SIGNAL: 3, SIPI_SIGNAL: 4, INTERRUPT_WINDOW: 7,
-  HLT: 12, TPR_BELOW_THRESHOLD: 43, APIC_ACCESS: 44, EOI_INDUCED: 45, EPT_VIOLATION: 48,
-  EPT_MISCONFIG: 49, PREEMPTION_TIMER: 52, APIC_WRITE: 56,
+  NONE: 0xffff,
+  EXTERNAL_INTERRUPT: 1,
+  INIT_SIGNAL: 3,
+  SIPI_SIGNAL: 4,
+  INTERRUPT_WINDOW: 7,
+  HLT: 12,
+  TPR_BELOW_THRESHOLD: 43,
+  APIC_ACCESS: 44,
+  EOI_INDUCED: 45,
+  EPT_VIOLATION: 48,
+  EPT_MISCONFIG: 49,
+  PREEMPTION_TIMER: 52,
+  APIC_WRITE: 56,
 } as const;
 
 /** The fields that the model uses, in order of their encodings. */
 export const Vmcs = record('vmcs', 'virtual-machine control structure', {
   virtual_processor_id: u16({ tag: 0x0000 }, 'VPID: tag of the TLB entries of the guest'),
-  posted_intr_nv: u16({ tag: 0x0002, as: 'vector' }, 'vector that starts posted-interrupt processing'),
+  posted_intr_nv: u16(
+    { tag: 0x0002, as: 'vector' },
+    'vector that starts posted-interrupt processing',
+  ),
   guest_intr_status: u16({ tag: 0x0810 }, 'RVI in bits 7:0, SVI in bits 15:8'),
-  virtual_apic_page_addr: u64({ tag: 0x2012, as: 'hpa' }, 'host-physical address of the virtual-APIC page'),
-  apic_access_addr: u64({ tag: 0x2014, as: 'hpa' }, 'host-physical page whose accesses the CPU treats as APIC accesses'),
-  posted_intr_desc_addr: u64({ tag: 0x2016, as: 'hpa' }, 'host-physical address of the posted-interrupt descriptor'),
+  virtual_apic_page_addr: u64(
+    { tag: 0x2012, as: 'hpa' },
+    'host-physical address of the virtual-APIC page',
+  ),
+  apic_access_addr: u64(
+    { tag: 0x2014, as: 'hpa' },
+    'host-physical page whose accesses the CPU treats as APIC accesses',
+  ),
+  posted_intr_desc_addr: u64(
+    { tag: 0x2016, as: 'hpa' },
+    'host-physical address of the posted-interrupt descriptor',
+  ),
   ept_pointer: u64({ tag: 0x201a, as: 'hpa' }, 'EPT root in use; its address bits are the EP4TA'),
   guest_physical_address: u64({ tag: 0x2400, as: 'gpa' }, 'GPA of the last EPT violation'),
   pin_based_vm_exec_control: bits(32, { tag: 0x4000, as: pinControl }, 'pin-based controls'),
-  cpu_based_vm_exec_control: bits(32, { tag: 0x4002, as: cpuControl }, 'primary processor-based controls'),
+  cpu_based_vm_exec_control: bits(
+    32,
+    { tag: 0x4002, as: cpuControl },
+    'primary processor-based controls',
+  ),
   tpr_threshold: u32({ tag: 0x401c }, 'a TPR below it causes exit 43'),
-  secondary_vm_exec_control: bits(32, { tag: 0x401e, as: secondaryControl }, 'secondary processor-based controls'),
+  secondary_vm_exec_control: bits(
+    32,
+    { tag: 0x401e, as: secondaryControl },
+    'secondary processor-based controls',
+  ),
   vm_exit_reason: u32({ tag: 0x4402, as: exitReason }, 'why the last VM exit happened'),
   exit_qualification: u64({ tag: 0x6400 }, 'details of the last VM exit'),
 });

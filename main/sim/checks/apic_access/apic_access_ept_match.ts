@@ -8,14 +8,19 @@ export const inv_apic_access_ept_match: Check = {
   id: 'inv-apic-access-ept-match',
   when: 'entry',
   per: 'vcpu',
-  summary: 'when L1 is entered with "virtualize APIC accesses" and EPT01 maps 0xfee00000, it maps the '
-    + 'frame that APIC_ACCESS_ADDR names',
-  why: 'an access is an APIC access only if translation ends in exactly that frame: with another one '
-    + 'mapped, every APIC register access of the guest goes to plain memory',
+  summary:
+    'when L1 is entered with "virtualize APIC accesses" and EPT01 maps 0xfee00000, it maps the ' +
+    'frame that APIC_ACCESS_ADDR names',
+  why:
+    'an access is an APIC access only if translation ends in exactly that frame: with another one ' +
+    'mapped, every APIC register access of the guest goes to plain memory',
   races: ['R01', 'R03'],
   reads: [
-    'vcpu[*].vmcs01.apic_access_addr', 'vcpu[*].vmcs01.secondary_vm_exec_control',
-    'vcpu[*].root_mmu.root', 'vcpu[*].guest_mode', 'ept[*].spte[*].**',
+    'vcpu[*].vmcs01.apic_access_addr',
+    'vcpu[*].vmcs01.secondary_vm_exec_control',
+    'vcpu[*].root_mmu.root',
+    'vcpu[*].guest_mode',
+    'ept[*].spte[*].**',
   ],
   broken(m, index) {
     const vcpu = m.vcpu[index]!;
@@ -26,9 +31,10 @@ export const inv_apic_access_ept_match: Check = {
       const named = hpa_to_pfn(vcpu.vmcs01.apic_access_addr);
       if (spte.pfn === named) return undefined;
       return violated(
-        `vCPU ${index} enters L1 with 0xfee00000 mapped to pfn ${spte.pfn}, but APIC_ACCESS_ADDR `
-        + `names pfn ${named}`,
-        `ept[${root.index}].spte[${spte.index}].pfn`, `vcpu[${index}].vmcs01.apic_access_addr`,
+        `vCPU ${index} enters L1 with 0xfee00000 mapped to pfn ${spte.pfn}, but APIC_ACCESS_ADDR ` +
+          `names pfn ${named}`,
+        `ept[${root.index}].spte[${spte.index}].pfn`,
+        `vcpu[${index}].vmcs01.apic_access_addr`,
       );
     }
     return undefined;

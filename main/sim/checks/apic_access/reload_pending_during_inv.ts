@@ -2,21 +2,32 @@
 import { hpa_to_pfn } from '../../state/machine.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import type { Check } from '../check.ts';
-import { apicAccessPte, violated, virtualizesApicAccesses } from '../violation.ts';
+import {
+  apicAccessPte,
+  apicAccessPteReads,
+  violated,
+  virtualizesApicAccesses,
+} from '../violation.ts';
 
 export const inv_reload_pending_during_inv: Check = {
   id: 'inv-reload-pending-during-inv',
   when: 'step',
   per: 'vcpu',
-  summary: 'once an ongoing invalidation has changed the primary PTE of the APIC-access page, each vCPU '
-    + 'has RELOAD pending, is in the middle of the reload, or has the new frame already',
-  why: 'this is the moment at which the race is lost: a vCPU without RELOAD will enter with the old '
-    + 'address',
+  summary:
+    'once an ongoing invalidation has changed the primary PTE of the APIC-access page, each vCPU ' +
+    'has RELOAD pending, is in the middle of the reload, or has the new frame already',
+  why:
+    'this is the moment at which the race is lost: a vCPU without RELOAD will enter with the old ' +
+    'address',
   races: ['R01'],
   reads: [
-    'vm.spec.apic_pte_changed', 'vcpu[*].requests', 'vcpu[*].spec.in_reload',
-    'vcpu[*].vmcs01.apic_access_addr', 'vcpu[*].vmcs01.secondary_vm_exec_control',
-    'vcpu[*].guest_mode', 'pte[*].**',
+    'vm.spec.apic_pte_changed',
+    'vcpu[*].requests',
+    'vcpu[*].spec.in_reload',
+    'vcpu[*].vmcs01.apic_access_addr',
+    'vcpu[*].vmcs01.secondary_vm_exec_control',
+    'vcpu[*].guest_mode',
+    ...apicAccessPteReads,
   ],
   broken(m, index) {
     const vcpu = m.vcpu[index]!;
@@ -27,7 +38,9 @@ export const inv_reload_pending_during_inv: Check = {
     if (pte === undefined || pte.pfn === named) return undefined;
     return violated(
       `the APIC-access page has left pfn ${named}, vCPU ${index} still names it and has no RELOAD pending`,
-      `vcpu[${index}].vmcs01.apic_access_addr`, `vcpu[${index}].requests`, `pte[${pte.index}].pfn`,
+      `vcpu[${index}].vmcs01.apic_access_addr`,
+      `vcpu[${index}].requests`,
+      `pte[${pte.index}].pfn`,
     );
   },
 };

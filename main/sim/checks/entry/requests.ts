@@ -11,25 +11,32 @@ export const inv_entry_no_requests: Check = {
   id: 'inv-entry-no-requests',
   when: 'entry',
   per: 'vcpu',
-  summary: 'when the guest starts, each pending request was made after the final check, by a maker that '
-    + 'will still interrupt the vCPU',
-  why: 'a request that nobody kicks for waits until an unrelated exit, with the guest running on what '
-    + 'the request was to change',
+  summary:
+    'when the guest starts, each pending request was made after the final check, by a maker that ' +
+    'will still interrupt the vCPU',
+  why:
+    'a request that nobody kicks for waits until an unrelated exit, with the guest running on what ' +
+    'the request was to change',
   races: ['R10', 'R11'],
   reads: [
-    'vcpu[*].requests', 'vcpu[*].mode', 'vcpu[*].cpu', 'vcpu[*].spec.makers_in_flight',
+    'vcpu[*].requests',
+    'vcpu[*].mode',
+    'vcpu[*].cpu',
+    'vcpu[*].spec.makers_in_flight',
     'cpu[*].pending',
   ],
   broken(m, index) {
     const vcpu = m.vcpu[index]!;
     if (!vcpu.requests.any()) return undefined;
-    if (vcpu.mode === vcpuMode.EXITING_GUEST_MODE || vcpu.spec.makers_in_flight > 0) return undefined;
+    if (vcpu.mode === vcpuMode.EXITING_GUEST_MODE || vcpu.spec.makers_in_flight > 0)
+      return undefined;
     if (m.cpu[vcpu.cpu]!.pending.any()) return undefined;
     const names: string[] = [];
     for (let i = 0; i < vcpu.requests.width; i++) if (vcpu.requests.has(i)) names.push(nameOf(i));
     return violated(
       `vCPU ${index} enters the guest with ${names.join(', ')} pending and nobody on the way to kick it`,
-      `vcpu[${index}].requests`, `vcpu[${index}].mode`,
+      `vcpu[${index}].requests`,
+      `vcpu[${index}].mode`,
     );
   },
 };
@@ -47,9 +54,10 @@ export const inv_req_not_lost: Check = {
     for (const { index: request, published, taken } of vcpu.spec.request) {
       if (published === taken || vcpu.requests.has(request)) continue;
       return violated(
-        `${nameOf(request)} was made ${published} times for vCPU ${index}, but its handler started `
-        + `only after the first ${taken}, and the bit is clear`,
-        `vcpu[${index}].spec.request[${request}].published`, `vcpu[${index}].requests`,
+        `${nameOf(request)} was made ${published} times for vCPU ${index}, but its handler started ` +
+          `only after the first ${taken}, and the bit is clear`,
+        `vcpu[${index}].spec.request[${request}].published`,
+        `vcpu[${index}].requests`,
       );
     }
     return undefined;
@@ -60,12 +68,17 @@ export const inv_wait_ack: Check = {
   id: 'inv-wait-ack',
   when: 'step',
   per: 'machine',
-  summary: 'when a maker of a WAIT request goes on, each target that it interrupted has left the guest',
+  summary:
+    'when a maker of a WAIT request goes on, each target that it interrupted has left the guest',
   why: 'the maker frees what it took away: a vCPU that is still inside would use it',
   races: ['R16', 'R17'],
   reads: ['vm.spec.unacked_waits'],
   broken(m) {
-    return m.vm.spec.unacked_waits === 0 ? undefined
-      : violated('a maker went on although its target never left the guest', 'vm.spec.unacked_waits');
+    return m.vm.spec.unacked_waits === 0
+      ? undefined
+      : violated(
+          'a maker went on although its target never left the guest',
+          'vm.spec.unacked_waits',
+        );
   },
 };

@@ -12,7 +12,8 @@ export const inv_freed_frame_untouched: Check = {
   reads: ['vm.spec.freed_frame_writes'],
   broken(m) {
     const count = m.vm.spec.freed_frame_writes;
-    return count === 0 ? undefined
+    return count === 0
+      ? undefined
       : violated(`a freed frame was written (${count} so far)`, 'vm.spec.freed_frame_writes');
   },
 };

@@ -6,8 +6,9 @@ export const inv_inprogress_balance: Check = {
   id: 'inv-inprogress-balance',
   when: 'step',
   per: 'machine',
-  summary: 'mmu_invalidate_in_progress is the number of intervals that took mmu_lock at their start '
-    + 'and have not ended',
+  summary:
+    'mmu_invalidate_in_progress is the number of intervals that took mmu_lock at their start ' +
+    'and have not ended',
   why: 'if it stays above zero, every fault and every reload inside the range retries for ever',
   races: ['R67'],
   reads: ['vm.mmu_invalidate_in_progress', 'vm.spec.invalidations'],
@@ -25,7 +26,8 @@ export const inv_mn_count: Check = {
   id: 'inv-mn-count',
   when: 'step',
   per: 'machine',
-  summary: 'mn_active_invalidate_count covers every interval that mmu_invalidate_in_progress counts',
+  summary:
+    'mn_active_invalidate_count covers every interval that mmu_invalidate_in_progress counts',
   why: 'whoever looks only at the count would miss an invalidation that has begun',
   races: ['R71'],
   reads: ['vm.mn_active_invalidate_count', 'vm.mmu_invalidate_in_progress'],
@@ -34,7 +36,8 @@ export const inv_mn_count: Check = {
     if (active >= inProgress && active >= 0) return undefined;
     return violated(
       `mn_active_invalidate_count is ${active} with ${inProgress} invalidations in progress`,
-      'vm.mn_active_invalidate_count', 'vm.mmu_invalidate_in_progress',
+      'vm.mn_active_invalidate_count',
+      'vm.mmu_invalidate_in_progress',
     );
   },
 };
@@ -49,10 +52,13 @@ export const inv_range_covers: Check = {
   reads: ['vm.mmu_invalidate_range_start', 'vm.mmu_invalidate_range_end'],
   broken(m) {
     const { mmu_invalidate_range_start: start, mmu_invalidate_range_end: end } = m.vm;
-    return end >= start ? undefined : violated(
-      `the invalidation range is [${start}, ${end})`,
-      'vm.mmu_invalidate_range_start', 'vm.mmu_invalidate_range_end',
-    );
+    return end >= start
+      ? undefined
+      : violated(
+          `the invalidation range is [${start}, ${end})`,
+          'vm.mmu_invalidate_range_start',
+          'vm.mmu_invalidate_range_end',
+        );
   },
 };
 
@@ -65,10 +71,13 @@ export const inv_memslot_stable_in_inv: Check = {
   races: ['R67'],
   reads: ['vm.spec.slot_changes_in_invalidation'],
   broken(m) {
-    return m.vm.spec.slot_changes_in_invalidation === 0 ? undefined : violated(
-      'memslots were published while mn_active_invalidate_count was above zero',
-      'vm.memslots_generation', 'vm.mn_active_invalidate_count',
-    );
+    return m.vm.spec.slot_changes_in_invalidation === 0
+      ? undefined
+      : violated(
+          'memslots were published while mn_active_invalidate_count was above zero',
+          'vm.memslots_generation',
+          'vm.mn_active_invalidate_count',
+        );
   },
 };
 
@@ -82,8 +91,11 @@ export const inv_seq_monotonic: Check = {
   reads: ['vm.spec.seq_high', 'vm.mmu_invalidate_seq'],
   broken(m) {
     const { mmu_invalidate_seq: seq, spec } = m.vm;
-    return seq >= spec.seq_high ? undefined : violated(
-      `mmu_invalidate_seq is ${seq} after it was ${spec.seq_high}`, 'vm.mmu_invalidate_seq',
-    );
+    return seq >= spec.seq_high
+      ? undefined
+      : violated(
+          `mmu_invalidate_seq is ${seq} after it was ${spec.seq_high}`,
+          'vm.mmu_invalidate_seq',
+        );
   },
 };

@@ -6,8 +6,9 @@ import { hex, violated } from '../violation.ts';
 
 /** Will the translation be flushed before it can be used, as far as anybody has promised? */
 const flushIsDue = (m: MachineView, vcpu: VcpuView): boolean =>
-  m.vm.mmu_lock.writer !== 0
-  || vcpu.requests.has(KVM_REQ.TLB_FLUSH) || vcpu.requests.has(KVM_REQ.TLB_FLUSH_CURRENT);
+  m.vm.mmu_lock.writer !== 0 ||
+  vcpu.requests.has(KVM_REQ.TLB_FLUSH) ||
+  vcpu.requests.has(KVM_REQ.TLB_FLUSH_CURRENT);
 
 const mapsTo = (m: MachineView, root: number, gfn: number): number => {
   for (const spte of m.ept[root]!.spte) if (spte.present && spte.gfn === gfn) return spte.pfn;
@@ -18,8 +19,9 @@ export const inv_no_stale_tlb: Check = {
   id: 'inv-no-stale-tlb',
   when: 'entry',
   per: 'vcpu',
-  summary: 'at VM entry each cached translation of the CPU agrees with the EPT that it is from, or a '
-    + 'flush is on its way',
+  summary:
+    'at VM entry each cached translation of the CPU agrees with the EPT that it is from, or a ' +
+    'flush is on its way',
   why: 'through a stale translation the guest reaches a page that is no longer its own',
   races: ['R03', 'R04', 'R18'],
   reads: ['cpu[*].tlb[*].**', 'ept[*].spte[*].**', 'vcpu[*].requests', 'vm.mmu_lock.writer'],
@@ -30,8 +32,8 @@ export const inv_no_stale_tlb: Check = {
       const pfn = mapsTo(m, entry.ep4ta, entry.gfn);
       if (pfn === entry.pfn || flushIsDue(m, vcpu)) continue;
       return violated(
-        `the TLB of CPU ${vcpu.cpu} maps gfn ${hex(entry.gfn)} to pfn ${entry.pfn}, `
-        + `EPT root ${entry.ep4ta} ${pfn < 0 ? 'maps nothing there' : `maps pfn ${pfn}`}`,
+        `the TLB of CPU ${vcpu.cpu} maps gfn ${hex(entry.gfn)} to pfn ${entry.pfn}, ` +
+          `EPT root ${entry.ep4ta} ${pfn < 0 ? 'maps nothing there' : `maps pfn ${pfn}`}`,
         `cpu[${vcpu.cpu}].tlb[${entry.index}].pfn`,
       );
     }

@@ -1,10 +1,16 @@
 /** The MMU: zapping EPT entries, and resolving EPT violations. */
-import { mapSpte, spteOf } from '../../hw/ept.ts';
+
 import { put_page } from '../../host/frames.ts';
 import {
-  mmuLockFree, mmuLockReadable, read_lock_mmu, read_unlock_mmu, write_lock_mmu, write_unlock_mmu,
+  mmuLockFree,
+  mmuLockReadable,
+  read_lock_mmu,
+  read_unlock_mmu,
+  write_lock_mmu,
+  write_unlock_mmu,
 } from '../../host/locks.ts';
 import { hva_to_pfn } from '../../host/page_table.ts';
+import { mapSpte, spteOf } from '../../hw/ept.ts';
 import { APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, eptpOf } from '../../state/addresses.ts';
 import { PAGE_SIZE } from '../../state/machine.ts';
 import { KVM_REQ } from '../../state/requests.ts';
@@ -19,7 +25,8 @@ const file = 'arch/x86/kvm/mmu/mmu.c';
  * to be flushed.
  * @kvm arch/x86/kvm/mmu/tdp_mmu.c
  */
-export const zapAllRoots = kvm('arch/x86/kvm/mmu/tdp_mmu.c',
+export const zapAllRoots = kvm(
+  'arch/x86/kvm/mmu/tdp_mmu.c',
   function* kvm_tdp_mmu_unmap_gfn_range(m: Machine, gfn: number) {
     let flush = false;
     for (const root of m.ept) {
@@ -32,21 +39,26 @@ export const zapAllRoots = kvm('arch/x86/kvm/mmu/tdp_mmu.c',
       flush = true;
     }
     return flush;
-  });
+  },
+);
 
 /**
  * Zaps a page of a memslot; of the APIC's private slot it also asks every vCPU for a reload.
  * @kvm arch/x86/kvm/mmu/mmu.c
  */
-export const kvm_unmap_gfn_range = kvm(file,
+export const kvm_unmap_gfn_range = kvm(
+  file,
   function* kvm_unmap_gfn_range(m: Machine, slot: number, gfn: number) {
     const flush = yield* zapAllRoots(m, gfn);
-    if (m.vm.memslot[slot]!.id === APIC_ACCESS_PAGE_PRIVATE_MEMSLOT
-      && m.switch('apic-reload-hook') === 'standard') {
+    if (
+      m.vm.memslot[slot]!.id === APIC_ACCESS_PAGE_PRIVATE_MEMSLOT &&
+      m.switch('apic-reload-hook') === 'standard'
+    ) {
       yield* kvm_make_all_cpus_request(m, KVM_REQ.APIC_PAGE_RELOAD);
     }
     return flush;
-  });
+  },
+);
 
 /** Index of the memslot of a gfn, −1 if there is none. @kvm include/linux/kvm_host.h */
 export const gfn_to_memslot = (m: Machine, gfn: number): number => {
@@ -68,20 +80,19 @@ export const RET_PF = { RETRY: 0, EMULATE: 1, FIXED: 2 } as const;
 export const kvm_apicv_activated = (m: Machine): boolean => !m.vm.apicv_inhibit_reasons.any();
 
 /** The frame for a fault; a result of RET_PF_* is negative: −1 − RET_PF. */
-const faultinPfn = kvm(file,
-  function* kvm_mmu_faultin_pfn(m: Machine, gfn: number, seq: number) {
-    yield m.step('look the memslot up');
-    const slot = gfn_to_memslot(m, gfn);
-    if (slot < 0) return -1 - RET_PF.EMULATE;
-    if (m.vm.memslot[slot]!.invalid) return -1 - RET_PF.RETRY;
-    if (m.vm.memslot[slot]!.id === APIC_ACCESS_PAGE_PRIVATE_MEMSLOT && !kvm_apicv_activated(m)) {
-      return -1 - RET_PF.EMULATE;
-    }
-    yield m.step('is an invalidation of gfn {gfn} under way? (unlocked, a hint)', gfn);
-    if (mmu_invalidate_retry_gfn(m, seq, gfn)) return -1 - RET_PF.RETRY;
-    const pfn = yield* hva_to_pfn(m, hvaInSlot(m, slot, gfn));
-    return pfn < 0 ? -1 - RET_PF.RETRY : pfn;
-  });
+const faultinPfn = kvm(file, function* kvm_mmu_faultin_pfn(m: Machine, gfn: number, seq: number) {
+  yield m.step('look the memslot up');
+  const slot = gfn_to_memslot(m, gfn);
+  if (slot < 0) return -1 - RET_PF.EMULATE;
+  if (m.vm.memslot[slot]!.invalid) return -1 - RET_PF.RETRY;
+  if (m.vm.memslot[slot]!.id === APIC_ACCESS_PAGE_PRIVATE_MEMSLOT && !kvm_apicv_activated(m)) {
+    return -1 - RET_PF.EMULATE;
+  }
+  yield m.step('is an invalidation of gfn {gfn} under way? (unlocked, a hint)', gfn);
+  if (mmu_invalidate_retry_gfn(m, seq, gfn)) return -1 - RET_PF.RETRY;
+  const pfn = yield* hva_to_pfn(m, hvaInSlot(m, slot, gfn));
+  return pfn < 0 ? -1 - RET_PF.RETRY : pfn;
+});
 
 /**
  * Resolves an EPT violation: installs the entry, or says that the access has to be emulated or
@@ -89,7 +100,8 @@ const faultinPfn = kvm(file,
  * @kvm arch/x86/kvm/mmu/mmu.c
  * @omits huge pages, write protection, fast page faults
  */
-export const kvm_tdp_page_fault = kvm(file,
+export const kvm_tdp_page_fault = kvm(
+  file,
   function* kvm_tdp_page_fault(m: Machine, vcpuIndex: number, gpa: number) {
     const vcpu = m.vcpu[vcpuIndex]!;
     const gfn = Math.floor(gpa / PAGE_SIZE);
@@ -111,25 +123,25 @@ export const kvm_tdp_page_fault = kvm(file,
     put_page(m, pfn);
     read_unlock_mmu(m);
     return stale ? RET_PF.RETRY : RET_PF.FIXED;
-  });
+  },
+);
 
 /**
  * Gives the vCPU a root and loads it; all vCPUs with the same role share one.
  * @kvm arch/x86/kvm/mmu/mmu.c
  */
-export const kvm_mmu_load = kvm(file,
-  function* kvm_mmu_load(m: Machine, vcpuIndex: number) {
-    const vcpu = m.vcpu[vcpuIndex]!;
-    yield m.park('lock mmu_lock for write', mmuLockFree);
-    write_lock_mmu(m);
-    yield m.step('find or make the root');
-    const root = m.ept.find((r) => r.used && !r.invalid) ?? m.ept.find((r) => !r.used);
-    if (root === undefined) throw new Error('model: all EPT roots are in use');
-    root.used = true;
-    root.refcount++;
-    vcpu.root_mmu.root = root.index;
-    yield m.step('unlock mmu_lock');
-    write_unlock_mmu(m);
-    yield m.step('VMWRITE EPT_POINTER');
-    vcpu.vmcs01.ept_pointer = eptpOf(root.index);
-  });
+export const kvm_mmu_load = kvm(file, function* kvm_mmu_load(m: Machine, vcpuIndex: number) {
+  const vcpu = m.vcpu[vcpuIndex]!;
+  yield m.park('lock mmu_lock for write', mmuLockFree);
+  write_lock_mmu(m);
+  yield m.step('find or make the root');
+  const root = m.ept.find((r) => r.used && !r.invalid) ?? m.ept.find((r) => !r.used);
+  if (root === undefined) throw new Error('model: all EPT roots are in use');
+  root.used = true;
+  root.refcount++;
+  vcpu.root_mmu.root = root.index;
+  yield m.step('unlock mmu_lock');
+  write_unlock_mmu(m);
+  yield m.step('VMWRITE EPT_POINTER');
+  vcpu.vmcs01.ept_pointer = eptpOf(root.index);
+});

@@ -1,8 +1,9 @@
 /** VMX: the APIC-access page, TLB flushes, posted interrupts, exits. */
-import { inveptAllContext, inveptSingleContext } from '../../hw/tlb.ts';
+
 import { put_page } from '../../host/frames.ts';
 import { mmuLockReadable, read_lock_mmu, read_unlock_mmu } from '../../host/locks.ts';
 import { hva_to_pfn } from '../../host/page_table.ts';
+import { inveptAllContext, inveptSingleContext } from '../../hw/tlb.ts';
 import { APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, apicAccessGfn } from '../../state/addresses.ts';
 import { pfn_to_hpa } from '../../state/machine.ts';
 import { KVM_REQ } from '../../state/requests.ts';
@@ -91,7 +92,8 @@ function* reloadChecked(m: Machine, vcpuIndex: number): Body<void> {
  * @kvm arch/x86/kvm/vmx/vmx.c
  * @omits L2: with a nested guest active the reload is deferred
  */
-export const vmx_set_apic_access_page_addr = kvm(file,
+export const vmx_set_apic_access_page_addr = kvm(
+  file,
   function* vmx_set_apic_access_page_addr(m: Machine, vcpuIndex: number) {
     const vcpu = m.vcpu[vcpuIndex]!;
     vcpu.stat.reloads++;
@@ -100,7 +102,8 @@ export const vmx_set_apic_access_page_addr = kvm(file,
     if (!secondary.has(secondaryControl.VIRTUALIZE_APIC_ACCESSES)) return;
     if (m.on('apic-reload-retry')) yield* reloadChecked(m, vcpuIndex);
     else yield* reloadUnchecked(m, vcpuIndex);
-  });
+  },
+);
 
 /** Writes RVI if it differs; −1 is 0. @kvm arch/x86/kvm/vmx/vmx.c: vmx_set_rvi */
 const vmx_set_rvi = (m: Machine, vcpu: number, vector: number): void => {
@@ -114,7 +117,8 @@ const vmx_set_rvi = (m: Machine, vcpu: number, vector: number): void => {
  * Harvests posted interrupts into IRR, so that the next entry delivers them.
  * @kvm arch/x86/kvm/vmx/vmx.c
  */
-export const vmx_sync_pir_to_irr = kvm(file,
+export const vmx_sync_pir_to_irr = kvm(
+  file,
   function* vmx_sync_pir_to_irr(m: Machine, vcpuIndex: number) {
     const { pi_desc, apic } = m.vcpu[vcpuIndex]!;
     yield m.step('is ON set?');
@@ -131,4 +135,5 @@ export const vmx_sync_pir_to_irr = kvm(file,
     if (apic.apicv_active) vmx_set_rvi(m, vcpuIndex, max);
     else if (harvested) kvm_make_request(m, vcpuIndex, KVM_REQ.EVENT);
     return max;
-  });
+  },
+);

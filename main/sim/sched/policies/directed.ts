@@ -5,11 +5,10 @@
  * or does not get there within the bound gives way to the next; `unreached` tells which.
  */
 import { limits } from '../../state/limits.ts';
-import { functionOf, siteOf, type Machine } from '../../steps.ts';
+import { functionOf, type Machine, siteOf } from '../../steps.ts';
 import { isReady, type Policy } from '../policy.ts';
 import type { PolicySpec } from '../schedule.ts';
-import { random } from './random.ts';
-import { roundRobin } from './round_robin.ts';
+import { policyOf } from './policy_of.ts';
 
 export type Goal =
   /** so many steps */
@@ -27,13 +26,22 @@ export interface Directive {
 }
 
 /** Does the actor stand before, or call from, the step that the goal names? `depth` 0 is outermost. */
-const standsAt = (m: Machine, actor: number, depth: number, goal: { function: string; label: string | undefined }): boolean => {
+const standsAt = (
+  m: Machine,
+  actor: number,
+  depth: number,
+  goal: { function: string; label: string | undefined },
+): boolean => {
   const site = siteOf(m.actor[actor]!.stack[depth]!.site);
   if (site === undefined || site.function !== goal.function) return false;
   return goal.label === undefined || site.label.includes(goal.label);
 };
 
-const onStack = (m: Machine, actor: number, goal: { function: string; label: string | undefined }): boolean => {
+const onStack = (
+  m: Machine,
+  actor: number,
+  goal: { function: string; label: string | undefined },
+): boolean => {
   const depth = m.actor[actor]!.depth;
   for (let i = 0; i < depth; i++) if (standsAt(m, actor, i, goal)) return true;
   return false;
@@ -47,7 +55,8 @@ interface Progress {
 
 const reached = (m: Machine, { actor, goal }: Directive, progress: Progress): boolean => {
   switch (goal.kind) {
-    case 'steps': return progress.steps === goal.count;
+    case 'steps':
+      return progress.steps === goal.count;
     case 'to': {
       const depth = m.actor[actor]!.depth;
       return progress.steps > 0 && depth > 0 && standsAt(m, actor, depth - 1, goal);
@@ -57,7 +66,8 @@ const reached = (m: Machine, { actor, goal }: Directive, progress: Progress): bo
       if (inside) progress.entered = true;
       return progress.entered && !inside;
     }
-    case 'on': return false;
+    case 'on':
+      return false;
   }
 };
 
@@ -67,9 +77,10 @@ export interface DirectedPolicy extends Policy {
 }
 
 export const directed = (
-  directives: readonly Directive[], then: PolicySpec | undefined,
+  directives: readonly Directive[],
+  policy: PolicySpec | undefined,
 ): DirectedPolicy => {
-  const rest = then?.kind === 'random' ? random(then.seed) : roundRobin();
+  const rest = policyOf(policy ?? { kind: 'round-robin' });
   const unreached: number[] = [];
   let line = 0;
   let progress: Progress = { steps: 0, entered: false };

@@ -7,9 +7,12 @@ export const roundRobin = (): Policy => {
     ended: undefined,
     choose(_, ready) {
       for (let i = 0; i < ready.count; i++) {
-        if (ready.actors[i]! > last) return (last = ready.actors[i]!);
+        if (ready.actors[i]! <= last) continue;
+        last = ready.actors[i]!;
+        return last;
       }
-      return (last = ready.actors[0]!);
+      last = ready.actors[0]!;
+      return last;
     },
   };
 };
