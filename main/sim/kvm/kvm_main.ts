@@ -60,15 +60,18 @@ const needsIpi = (mode: number, wait: boolean): boolean =>
   wait ? mode !== vcpuMode.OUTSIDE_GUEST_MODE : mode === vcpuMode.IN_GUEST_MODE;
 
 const noteKick = (m: Machine, vcpu: number): void => {
-  const { spec } = m.vcpu[vcpu]!;
-  spec.kick[m.current]!.left_guest = spec.left_guest;
+  const { spec, non_root } = m.vcpu[vcpu]!;
+  const kick = spec.kick[m.current]!;
+  kick.in_guest = non_root;
+  kick.left_guest = spec.left_guest;
 };
 
-/** A maker that waited must find that each target it interrupted has left non-root mode. */
+/** A maker that waited must find that each target it found in the guest has left since. */
 const noteAcks = (m: Machine, mask: number): void => {
-  for (const { spec, cpu, non_root } of m.vcpu) {
+  for (const { spec, cpu } of m.vcpu) {
+    const kick = spec.kick[m.current]!;
     const interrupted = cpu >= 0 && (mask & (1 << cpu)) !== 0;
-    if (interrupted && non_root && spec.left_guest === spec.kick[m.current]!.left_guest) {
+    if (interrupted && kick.in_guest && spec.left_guest === kick.left_guest) {
       m.vm.spec.unacked_waits++;
     }
   }

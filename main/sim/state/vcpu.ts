@@ -53,7 +53,8 @@ export const KickTime = record(
   'kick_time',
   'what a maker of requests saw when it decided to send an IPI',
   {
-    left_guest: counter('value of left_guest of the vCPU at that moment'),
+    in_guest: flag('the vCPU was in non-root mode'),
+    left_guest: counter('value of left_guest of the vCPU'),
   },
 );
 
