@@ -61,7 +61,7 @@ const spanOf = (window: { readonly first: number; readonly count: number }): str
 const unzigzag = (from: number, coded: number): number =>
   (from + ((coded >>> 1) ^ -(coded & 1))) >>> 0;
 
-const damaged = (what: string): Error => new Error(`window: ${what}; the recording is damaged`);
+const damaged = (what: string): Error => new Error(`a window of the recording is damaged: ${what}`);
 
 class Reader {
   readonly bytes: Uint8Array;

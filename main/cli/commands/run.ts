@@ -1,0 +1,57 @@
+// `run`: runs a scenario under all checks and tells what it came to.
+
+import { resolve } from 'node:path';
+import { type Outcome, type RunSettings, startRun } from '../../session.ts';
+import { drive } from '../drive.ts';
+import { findingAnswer, findingText } from '../findings.ts';
+import { plural, type Status, status } from '../output.ts';
+import type { Run } from '../program.ts';
+
+interface RunOptions {
+  readonly output?: string;
+  readonly profile?: string;
+  readonly set?: Readonly<Record<string, string>>;
+  readonly schedule?: string;
+  readonly seed?: number;
+  readonly stepsMax?: number;
+}
+
+export const run: Run<[string, RunOptions]> = async ({ output, library }, scenario, options) => {
+  const source = library.named(scenario);
+  const settings: RunSettings = { ...options, switches: options.set };
+  const recording = options.output === undefined ? undefined : resolve(options.output);
+  const session = startRun(source, settings, recording);
+  const outcome = await drive(session, output, `running ${source.name}`);
+  for (const note of outcome.notes) output.say(note);
+  output.answer(answerOf(outcome, recording), () => textOf(outcome, recording));
+  return statusOf(outcome);
+};
+
+/** A run that was cancelled is not as asked, whatever it had found. */
+const statusOf = ({ findings, halted }: Outcome): Status =>
+  findings.length > 0 || halted === 'cancelled' ? status.broken : status.asAsked;
+
+const answerOf = (outcome: Outcome, recording: string | undefined) => {
+  const { findings, notes, ...rest } = outcome;
+  return {
+    ...rest,
+    findings: findings.map(findingAnswer),
+    ...(notes.length === 0 ? {} : { notes }),
+    ...(recording === undefined ? {} : { recording }),
+  };
+};
+
+/** A schedule longer than this is for programs. */
+const scheduleShown = 400;
+
+function textOf(outcome: Outcome, recording: string | undefined): string {
+  const { steps, schedule, findings, halted, message, seconds, stepsPerSecond } = outcome;
+  const pace = `${stepsPerSecond.toLocaleString('en-US')} steps/s`;
+  return [
+    ...findings.map(findingText),
+    `${plural(steps, 'step')} in ${seconds.toFixed(3)} s (${pace}); ${halted}: ${message}`,
+    findings.length === 0 ? 'no invariant broke' : plural(findings.length, 'finding'),
+    `schedule: ${schedule.length > scheduleShown ? `${schedule.slice(0, scheduleShown)}…` : schedule}`,
+    ...(recording === undefined ? [] : [`recorded in ${recording}`]),
+  ].join('\n');
+}
