@@ -151,6 +151,8 @@ export class Thread {
   waitsFor: Condition | undefined;
   waitsForArgument = 0;
   done = false;
+  /** what the main function returned */
+  result: unknown;
 
   constructor(index: number, name: string, main: Call<unknown>) {
     this.index = index;
@@ -289,6 +291,7 @@ export class Machine {
         actor.depth = calls.length;
         if (calls.length === 0) {
           thread.done = true;
+          thread.result = result.value;
           actor.state = actorState.DONE;
           return;
         }
@@ -325,3 +328,25 @@ export class Machine {
 /** The first word of a record's accessor. */
 export const baseOf = (view: { readonly index: number }): number =>
   (view as unknown as { readonly base: number }).base;
+
+/**
+ * Runs a call to its end in the place of an actor, step by step, while nobody else moves but the
+ * interrupt contexts; gives what it returned. For code that asks one function one question.
+ */
+export const perform = <R>(m: Machine, actor: number, call: Call<R>): R => {
+  const resting = m.threads[actor]!;
+  const thread = new Thread(actor, resting.name, call);
+  m.threads[actor] = thread;
+  m.actor[actor]!.depth = 1;
+  for (let steps = 0; !thread.done; steps++) {
+    if (steps > limits.directiveSteps) throw new Error(`model: ${call.info.name} does not end`);
+    const next = m.ready(actor)
+      ? actor
+      : m.threads.findIndex((t) => t.name.startsWith('irq') && m.ready(t.index));
+    if (next < 0) throw new Error(`model: ${call.info.name} waits for what nobody does`);
+    m.resume(next);
+    m.arena.closeStep();
+  }
+  m.threads[actor] = resting;
+  return thread.result as R;
+};

@@ -1,8 +1,12 @@
 /** struct kvm_lapic: the register page at its real offsets, and KVM's own fields behind it. */
-import { counter, flag, record, s32, u32, u64, vectors } from '../arena/fields.ts';
+import { bits, counter, flag, nested, record, s32, u32, u64, vectors } from '../arena/fields.ts';
+import { KvmTimer } from './timer.ts';
 
 /** The first KiB is what the guest, KVM and the CPU share (`apic->regs`). */
 export const apicPageBytes = 0x400;
+
+/** Bit numbers of pending_events. */
+export const apicEvent = { INIT: 0, SIPI: 1 } as const;
 
 export const APIC_TASKPRI = 0x80;
 export const APIC_PROCPRI = 0xa0;
@@ -29,6 +33,10 @@ export const Lapic = record('kvm_lapic', 'struct kvm_lapic; its first KiB is the
   esr: u32({ at: 0x280, tag: 0x828 }, 'error status'),
   lvtcmci: u32({ at: 0x2f0, tag: 0x82f }, 'local vector table: corrected machine check'),
   icr: u32({ at: 0x300, tag: 0x830 }, 'interrupt command, low half'),
+  icr_high: u32(
+    { at: 0x304 },
+    'bits 63:32 of the ICR in x2APIC mode, where it is one 64-bit register',
+  ),
   icr2: u32({ at: 0x310 }, 'interrupt command, high half: destination in bits 31:24'),
   lvtt: u32({ at: 0x320, tag: 0x832 }, 'local vector table: timer'),
   lvtthmr: u32({ at: 0x330, tag: 0x833 }, 'local vector table: thermal sensor'),
@@ -48,4 +56,11 @@ export const Lapic = record('kvm_lapic', 'struct kvm_lapic; its first KiB is the
   isr_count: s32('number of ISR bits, a hint; fixed at 1 with APICv'),
   highest_isr_cache: s32('highest ISR vector if it is known, else −1; always −1 with APICv'),
   nr_lvt_entries: counter('entries of the local vector table: 7, or 6 without CMCI'),
+  lapic_timer: nested(KvmTimer, 'the timer'),
+  divide_count: counter('bus cycles for each tick of the timer: from TDCR'),
+  lvt0_in_nmi_mode: flag('LVT0 delivers NMIs; counted in vm.vapics_in_nmi_mode'),
+  guest_apic_protected: flag('TDX: KVM may not read IRR and ISR of this APIC'),
+  vapic_addr: u64({ as: 'gpa' }, 'KVM_SET_VAPIC_ADDR: the word shared with the guest, 0: none'),
+  pending_events: bits(32, { as: apicEvent }, 'INIT and SIPI that wait to be accepted'),
+  sipi_vector: u32({ as: 'vector' }, 'vector of the last SIPI'),
 });

@@ -31,7 +31,7 @@ export interface MachineDimensions {
 }
 
 export const layoutOf = (dimensions: MachineDimensions): RecordType =>
-  layOut(MachineState, dimensions);
+  layOut(MachineState, { ...dimensions, phys_map: 2 * dimensions.vcpus });
 
 export const PAGE_SIZE = 4096;
 /** Frame 0 is never handed out, so that an address 0 is never a page. */

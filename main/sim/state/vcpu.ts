@@ -26,7 +26,14 @@ export const vcpuMode = {
   READING_SHADOW_PAGE_TABLES: 3,
 } as const;
 
-export const mpState = { RUNNABLE: 0, UNINITIALIZED: 1, INIT_RECEIVED: 2, HALTED: 3 } as const;
+export const mpState = {
+  RUNNABLE: 0,
+  UNINITIALIZED: 1,
+  INIT_RECEIVED: 2,
+  HALTED: 3,
+  SIPI_RECEIVED: 4,
+  AP_RESET_HOLD: 9,
+} as const;
 
 export const taskState = { RUNNING: 0, INTERRUPTIBLE: 1, BLOCKED: 2 } as const;
 
@@ -71,9 +78,42 @@ export const Mmu = record('kvm_mmu', 'an MMU context', {
   root: s32('the EPT root that it uses, −1 for none'),
 });
 
-export const Guest = record('guest_cpu', 'what the guest holds in registers', {
-  value: u32('result of the last read'),
+/** What the guest has been given, for expectations and for "no interrupt is lost". */
+export const Delivered = record('delivered', 'an interrupt that the guest took', {
+  vector: u32({ as: 'vector' }, 'the vector'),
+});
+
+export const Guest = record('guest_cpu', 'the guest on its virtual CPU', {
+  value: u32('result of the last read, low half'),
+  value_high: u32('result of the last read, high half (RDMSR)'),
   gpa: u64({ as: 'gpa' }, 'address of the access that is being made'),
+  rflags_if: flag('EFLAGS.IF: interrupts can be delivered'),
+  faulted: u32('#GP that instructions have raised'),
+  delivered_count: counter('interrupts that the guest has taken'),
+  delivered: array(Delivered, 64, 'the last of them, in a ring'),
+  nmis: counter('NMIs that the guest has taken'),
+  in_service_program: counter(
+    'return address of the interrupted program plus 1, 0: no handler runs',
+  ),
+});
+
+/** Bit numbers of apic_attention. */
+export const apicAttention = { CHECK_VAPIC: 0, PV_EOI_PENDING: 1 } as const;
+
+export const PvEoi = record('pv_eoi', 'MSR_KVM_PV_EOI_EN', {
+  msr_val: u64('bit 0 enables, the rest is the GPA of the byte'),
+  armed: flag('bit 0 of the byte in guest memory: the guest may skip the EOI write'),
+});
+
+export const QueuedInterrupt = record('kvm_queued_interrupt', 'an interrupt to be injected', {
+  injected: flag('it is in VM_ENTRY_INTR_INFO, or on its way there'),
+  soft: flag('a software interrupt'),
+  nr: u32({ as: 'vector' }, 'the vector'),
+});
+
+export const MsrBitmap = record('msr_bitmap', 'the x2APIC part of the MSR bitmap', {
+  x2apic_read: bits(256, 'RDMSR of 0x800 + n is intercepted'),
+  x2apic_write: bits(256, 'WRMSR of 0x800 + n is intercepted'),
 });
 
 export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx', {
@@ -94,6 +134,31 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   apic: nested(Lapic, 'the local APIC'),
   pi_desc: nested(PiDesc, 'posted-interrupt descriptor for L1'),
   vmcs01: nested(Vmcs, 'the VMCS that runs L1'),
+  apic_attention: bits(32, { as: apicAttention }, 'what to do with the APIC after an exit'),
+  vapic_word: u32('the word at vapic_addr in guest memory: TPR 7:0, ISR class 15:12, IRR 31:24'),
+  pv_eoi: nested(PvEoi, 'paravirtual EOI'),
+  ioapic_handled_vectors: bits(256, 'vectors whose EOI the IOAPIC must see'),
+  highest_stale_pending_ioapic_eoi: s32(
+    'highest pending vector of a route that has moved away, −1',
+  ),
+  pending_ioapic_eoi: u32({ as: 'vector' }, 'vector of KVM_EXIT_IOAPIC_EOI (split irqchip)'),
+  load_eoi_exitmap_pending: flag('the EOI-exit bitmap is loaded when L2 ends'),
+  pending_external_vector: s32('ExtINT from user space (split irqchip), −1'),
+  apic_arb_prio: s32('turns that the vCPU has had in lowest-priority arbitration'),
+  interrupt: nested(QueuedInterrupt, 'interrupt to inject or to inject again'),
+  nmi_injected: flag('an NMI is being injected'),
+  nmi_pending: counter('NMIs to inject'),
+  nmi_queued: counter('NMIs that senders have queued'),
+  smi_pending: flag('an SMI waits'),
+  in_smm: flag('HF_SMM_MASK'),
+  vmxon: flag('the vCPU is in VMX operation: INIT is blocked in root mode'),
+  pv_unhalted: flag('KVM_HC_KICK_CPU woke it'),
+  guest_debug_blockirq: flag('KVM_GUESTDBG_BLOCKIRQ'),
+  lvt_cmci: flag('MCG_CMCI_P: the APIC has seven LVT entries'),
+  preempted: flag('the thread was preempted while it ran'),
+  on_wakeup_list: s32('the CPU on whose wake-up list the vCPU is, −1'),
+  msr_bitmap: nested(MsrBitmap, 'which x2APIC MSRs exit'),
+  tdx_rvi_pending: flag('TDX: the module says that a deliverable interrupt is pending'),
   guest: nested(Guest, 'registers of the guest'),
   stat: nested(VcpuStat, 'cost counters'),
   spec: nested(VcpuSpec, 'bookkeeping of the checks'),

@@ -11,6 +11,8 @@ import {
   u32,
   u64,
 } from '../arena/fields.ts';
+import { ApicMap, apicMapDirty } from './apic_map.ts';
+import { Ioapic, Pic } from './ioapic.ts';
 import { limits } from './limits.ts';
 
 export const Memslot = record('kvm_memory_slot', 'guest physical memory backed by user space', {
@@ -37,6 +39,9 @@ export const apicvInhibitReason = {
   SEV: 10,
   LOGICAL_ID_ALIASED: 11,
 } as const;
+
+/** KVM_X86_QUIRK_* bit numbers. */
+export const quirk = { LINT0_REENABLED: 0, CD_NW_CLEARED: 1, LAPIC_MMIO_HOLE: 2 } as const;
 
 export const RwLock = record('rwlock', 'a reader-writer lock', {
   writer: s32('the actor that holds it for writing plus 1, 0 for none'),
@@ -100,6 +105,30 @@ export const Vm = record('kvm', 'struct kvm, struct kvm_arch', {
   irqchip_mode: oneOf(irqchipMode, 'who emulates the interrupt controllers'),
   enable_apicv: flag('module parameter enable_apicv'),
   flexpriority_enabled: flag('module parameter flexpriority'),
+  apicv_update_lock: nested(
+    RwLock,
+    'write: changes of the inhibit reasons; read: vCPUs that follow',
+  ),
+  apic_map: nested(ApicMap, 'the published destination map'),
+  apic_map_dirty: oneOf(apicMapDirty, 'does the map have to be computed again?'),
+  apic_map_lock: s32('the actor that holds the mutex plus 1, 0 for none'),
+  vapics_in_nmi_mode: s32('APICs whose LVT0 delivers NMIs'),
+  x2apic_format: flag('KVM_X2APIC_API_USE_32BIT_IDS'),
+  x2apic_broadcast_quirk_disabled: flag('KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK'),
+  disabled_quirks: bits(32, { as: quirk }, 'KVM_CAP_DISABLE_QUIRKS'),
+  apic_bus_cycle_ns: counter('ns of a tick of the APIC bus clock'),
+  vector_hashing: flag('module parameter vector_hashing: lowest priority picks by the vector'),
+  enable_ipiv: flag('module parameter enable_ipiv'),
+  pi_inject_timer: flag('module parameter pi_inject_timer'),
+  x2apic_cpuid: flag('the guest sees x2APIC in CPUID'),
+  tsc_deadline_cpuid: flag('the guest sees the TSC-deadline timer in CPUID'),
+  tsc_khz: counter('frequency of the guest TSC'),
+  tsc_offset: u64('guest TSC when vm.now was 0, modulo 2^53'),
+  bsp_vcpu_id: counter('KVM_SET_BOOT_CPU_ID'),
+  maxphyaddr: counter('bits of a guest-physical address'),
+  now: u64({ as: 'dec' }, 'ns of the host clock; moves only by a step'),
+  ioapic: nested(Ioapic, 'the IOAPIC'),
+  pic: nested(Pic, 'the PIC'),
   stat: nested(VmStat, 'cost counters'),
   spec: nested(VmSpec, 'bookkeeping of the checks'),
 });

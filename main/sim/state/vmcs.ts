@@ -30,6 +30,10 @@ export const secondaryControl = {
   VIRTUAL_INTR_DELIVERY: 9,
 } as const;
 
+export const tertiaryControl = { IPI_VIRT: 4 } as const;
+
+export const exitControl = { ACK_INTR_ON_EXIT: 15 } as const;
+
 export const exitReason = {
   NONE: 0xffff,
   EXTERNAL_INTERRUPT: 1,
@@ -67,12 +71,38 @@ export const Vmcs = record('vmcs', 'virtual-machine control structure', {
     'host-physical address of the posted-interrupt descriptor',
   ),
   ept_pointer: u64({ tag: 0x201a, as: 'hpa' }, 'EPT root in use; its address bits are the EP4TA'),
+  eoi_exit_bitmap0: bits(64, { tag: 0x201c, as: 'vector' }, 'vectors 0x00 to 0x3f whose EOI exits'),
+  eoi_exit_bitmap1: bits(
+    64,
+    { tag: 0x201e, as: 'vector' },
+    'vectors 0x40 to 0x7f, by their low six bits',
+  ),
+  eoi_exit_bitmap2: bits(
+    64,
+    { tag: 0x2020, as: 'vector' },
+    'vectors 0x80 to 0xbf, by their low six bits',
+  ),
+  eoi_exit_bitmap3: bits(
+    64,
+    { tag: 0x2022, as: 'vector' },
+    'vectors 0xc0 to 0xff, by their low six bits',
+  ),
+  tertiary_vm_exec_control: bits(
+    32,
+    { tag: 0x2034, as: tertiaryControl },
+    'tertiary controls, low half',
+  ),
   guest_physical_address: u64({ tag: 0x2400, as: 'gpa' }, 'GPA of the last EPT violation'),
   pin_based_vm_exec_control: bits(32, { tag: 0x4000, as: pinControl }, 'pin-based controls'),
   cpu_based_vm_exec_control: bits(
     32,
     { tag: 0x4002, as: cpuControl },
     'primary processor-based controls',
+  ),
+  vm_exit_controls: bits(32, { tag: 0x400c, as: exitControl }, 'VM-exit controls'),
+  vm_entry_intr_info: u32(
+    { tag: 0x4016 },
+    'event that the next VM entry injects: valid 31, type 10:8, vector 7:0',
   ),
   tpr_threshold: u32({ tag: 0x401c }, 'a TPR below it causes exit 43'),
   secondary_vm_exec_control: bits(
@@ -81,5 +111,12 @@ export const Vmcs = record('vmcs', 'virtual-machine control structure', {
     'secondary processor-based controls',
   ),
   vm_exit_reason: u32({ tag: 0x4402, as: exitReason }, 'why the last VM exit happened'),
+  vm_exit_intr_info: u32(
+    { tag: 0x4404 },
+    'the interrupt that caused the exit, if it was acknowledged',
+  ),
+  idt_vectoring_info: u32({ tag: 0x4408 }, 'event whose delivery the exit broke off'),
+  guest_interruptibility: u32({ tag: 0x4824 }, 'blocking by STI 0, MOV SS 1, SMI 2, NMI 3'),
+  guest_activity_state: u32({ tag: 0x4826 }, 'active 0, HLT 1, shutdown 2, wait-for-SIPI 3'),
   exit_qualification: u64({ tag: 0x6400 }, 'details of the last VM exit'),
 });
