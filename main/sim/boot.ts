@@ -139,6 +139,10 @@ const buildVcpu = (m: Machine, index: number): void => {
   vcpu.mp_state = mpState.RUNNABLE;
   vcpu.apic_base = APIC_DEFAULT_PHYS_BASE + APIC_BASE_ENABLE + (index === 0 ? APIC_BASE_BSP : 0);
   vcpu.root_mmu.root = -1;
+  vcpu.nested_posted_intr_nv = -1;
+  vcpu.highest_stale_pending_ioapic_eoi = -1;
+  vcpu.pending_external_vector = -1;
+  vcpu.on_wakeup_list = -1;
   vcpu.pi_desc.nv = POSTED_INTR_VECTOR;
   vcpu.pi_desc.ndst = index << 8;
   m.cpu[index]!.irqs_on = true;

@@ -1,5 +1,10 @@
 /** Interrupts of the physical CPUs: IPIs, and when the host takes them. */
 
+import {
+  POSTED_INTR_NESTED_VECTOR,
+  POSTED_INTR_VECTOR,
+  POSTED_INTR_WAKEUP_VECTOR,
+} from '../state/pi_desc.ts';
 import { hostVector } from '../state/vcpu.ts';
 import { linux, type Machine } from '../steps.ts';
 
@@ -21,6 +26,18 @@ export const takeInterrupts = (m: Machine, cpu: number): void => {
 export const smp_send_reschedule = (m: Machine, cpu: number): void => {
   m.cpu[cpu]!.ipis++;
   m.cpu[cpu]!.pending.set(hostVector.RESCHEDULE);
+};
+
+const notifications: Readonly<Record<number, number>> = {
+  [POSTED_INTR_VECTOR]: hostVector.POSTED_INTR,
+  [POSTED_INTR_WAKEUP_VECTOR]: hostVector.POSTED_INTR_WAKEUP,
+  [POSTED_INTR_NESTED_VECTOR]: hostVector.POSTED_INTR_NESTED,
+};
+
+/** Sends one of the posted-interrupt notification vectors. @kvm arch/x86/kernel/apic/apic.c */
+export const smp_send_notification = (m: Machine, cpu: number, vector: number): void => {
+  m.cpu[cpu]!.ipis++;
+  m.cpu[cpu]!.pending.set(notifications[vector]!);
 };
 
 const cpuOf = (target: number): number => target & 0xff;

@@ -22,7 +22,8 @@ const publishSlots = (m: Machine): void => {
   if (m.vm.mn_active_invalidate_count > 0) m.vm.spec.slot_changes_in_invalidation++;
 };
 
-const noInvalidation = (m: Machine): boolean => m.vm.mn_active_invalidate_count === 0;
+const noInvalidation = (m: Machine): boolean =>
+  m.vm.mn_active_invalidate_count === 0 || !m.on('memslot-update-waits-mn');
 
 /**
  * Deletes a memslot: marked INVALID, zapped, gone once no reader can have it in hand.

@@ -48,7 +48,7 @@ const kvm_vcpu_exiting_guest_mode = (m: Machine, vcpu: number): number => {
  * Wakes a blocked vCPU; says whether it was blocked.
  * @kvm virt/kvm/kvm_main.c
  */
-const kvm_vcpu_wake_up = (m: Machine, vcpu: number): boolean => {
+export const kvm_vcpu_wake_up = (m: Machine, vcpu: number): boolean => {
   const target = m.vcpu[vcpu]!;
   const wasBlocked = target.task_state === taskState.BLOCKED;
   if (target.task_state !== taskState.RUNNING) target.task_state = taskState.RUNNING;

@@ -11,11 +11,11 @@ import { type Body, kvm, type Machine, type Steps } from '../steps.ts';
 import { kvm_request_pending, kvm_vcpu_block, setMode } from './kvm_main.ts';
 import { apic_mmio_read, apic_mmio_write } from './lapic.ts';
 import { kvm_apicv_activated, kvm_mmu_load, kvm_tdp_page_fault, RET_PF } from './mmu/mmu.ts';
+import { vmx_sync_pir_to_irr } from './vmx/posted_intr.ts';
 import {
   vmx_flush_tlb_all,
   vmx_flush_tlb_current,
   vmx_set_apic_access_page_addr,
-  vmx_sync_pir_to_irr,
 } from './vmx/vmx.ts';
 
 const file = 'arch/x86/kvm/x86.c';

@@ -71,6 +71,225 @@ export const switches = [
     races: ['R07'],
     summary: 'the reload returns early when the private memslot is missing or marked INVALID',
   },
+  {
+    id: 'pir-sync-after-mode',
+    values: onOff,
+    since: 'v4.x; unconditional on APICv status since 37c4dbf337c5',
+    races: ['R20'],
+    summary: 'vcpu_enter_guest harvests PIR after mode = IN_GUEST_MODE; off, before it',
+  },
+  {
+    id: 'sync-pir-when-inhibited',
+    values: onOff,
+    since: '7e1901f6c86c and 37c4dbf337c5, v5.16',
+    races: ['R24'],
+    summary: 'PIR is harvested before entry also when APICv is inhibited',
+  },
+  {
+    id: 'fastpath-recheck',
+    values: onOff,
+    since: 'with fast-path exits (v5.8 era, unverified)',
+    races: ['R13'],
+    summary: 'a fast-path re-entry harvests PIR and looks at the requests again',
+  },
+  {
+    id: 'pir-before-on',
+    values: onOff,
+    since: 'always',
+    races: ['R21'],
+    summary: 'a sender sets the vector in PIR before it sets ON',
+  },
+  {
+    id: 'on-before-ipi',
+    values: onOff,
+    since: 'always',
+    races: ['R22'],
+    summary: 'a sender sets ON before it sends the notification',
+  },
+  {
+    id: 'clear-on-before-harvest',
+    values: onOff,
+    since: 'always',
+    races: ['R23'],
+    summary: 'ON is cleared before PIR is harvested',
+  },
+  {
+    id: 'pi-control-cmpxchg',
+    values: onOff,
+    since: 'always',
+    races: ['R27'],
+    summary: 'NV, NDST and SN are changed with cmpxchg, so that ON set meanwhile survives',
+  },
+  {
+    id: 'sn-clear-recompute-on',
+    values: onOff,
+    since: 'c112b5f50232, v5.0/5.1',
+    races: ['R25'],
+    summary: 'loading a vCPU sets ON if PIR is not empty after SN was cleared',
+  },
+  {
+    id: 'wakeup-selfipi',
+    values: onOff,
+    since: 'the rework of the wake-up vector',
+    races: ['R26'],
+    summary: 'going to sleep with ON set sends the wake-up vector to itself',
+  },
+  {
+    id: 'wakeup-list-prev-cpu-lock',
+    values: onOff,
+    since: 'the per-CPU wake-up list',
+    races: ['R28'],
+    summary: 'a vCPU leaves the wake-up list of its previous CPU under the lock of that CPU',
+  },
+  {
+    id: 'unblock-on-pi-assignment',
+    values: onOff,
+    since: 'long-standing (version unverified)',
+    races: ['R29'],
+    summary:
+      'assigning the first device wakes all blocked vCPUs, so that they arm the wake-up vector',
+  },
+  {
+    id: 'rvi-l1-only',
+    values: onOff,
+    since: 'long-standing',
+    races: ['R30'],
+    summary: 'the harvest writes RVI only with L1 active and APICv on',
+  },
+  {
+    id: 'apicv-zap-on-inhibit',
+    values: onOff,
+    since: 'v5.15-era rework (version unverified)',
+    races: ['R08'],
+    summary: 'inhibiting APICv zaps the mapping of the APIC-access page',
+  },
+  {
+    id: 'mode-switch-flush',
+    values: onOff,
+    since: 'always',
+    races: ['R09'],
+    summary: 'switching the APIC mode flushes what was cached without APIC-access treatment',
+  },
+  {
+    id: 'irq-off-before-mode',
+    values: onOff,
+    since: 'v5.x (unverified)',
+    races: ['R12'],
+    summary: 'interrupts are off before mode = IN_GUEST_MODE',
+  },
+  {
+    id: 'kick-skip-running-self',
+    values: onOff,
+    since: 'long-standing (version unverified)',
+    races: ['R14'],
+    summary: 'a kick of the vCPU that runs on this CPU writes EXITING and sends no IPI',
+  },
+  {
+    id: 'apicv-kick-before-reasons',
+    values: onOff,
+    since: 'b0a1637f64b0, v5.15',
+    races: ['R46'],
+    summary: 'a change of the inhibit reasons makes every vCPU leave the guest first',
+  },
+  {
+    id: 'apicv-update-lock',
+    values: onOff,
+    since: 'b0a1637f64b0, v5.15',
+    races: ['R46'],
+    summary: 'changes of the inhibit reasons and vCPUs that follow them exclude each other',
+  },
+  {
+    id: 'event-on-apicv-deactivate',
+    values: onOff,
+    since: 'v5.14/15 era (unverified)',
+    races: ['R49'],
+    summary: 'turning APICv off makes EVENT: an interrupt may have been accepted without it',
+  },
+  {
+    id: 'svi-on-activation',
+    values: onOff,
+    since: 'b2849bec936b, v6.19',
+    races: ['R50'],
+    summary: 'turning APICv on writes SVI from ISR',
+  },
+  {
+    id: 'irr-pending-on-transition',
+    values: ['true', 'untouched', 'scan'],
+    since: 'scan b26a695a1d78; untouched 755c2bf87860; true d3ddef46f22e (v6.13)',
+    races: ['R47'],
+    summary:
+      'what kvm_apic_update_apicv does to irr_pending when APICv is off: sets it, leaves it, or scans IRR',
+  },
+  {
+    id: 'irr-bit-before-pending',
+    values: onOff,
+    since: 'v3.x (unverified)',
+    races: ['R48'],
+    summary: 'a sender sets the IRR bit before irr_pending',
+  },
+  {
+    id: 'irr-pending-clear-then-rescan',
+    values: onOff,
+    since: 'v3.x (unverified)',
+    races: ['R48'],
+    summary: 'taking a vector out of IRR clears irr_pending first and scans IRR last',
+  },
+  {
+    id: 'sipi-vector-barrier',
+    values: onOff,
+    since: 'v3.x (unverified)',
+    races: ['R55'],
+    summary: 'the vector of a SIPI is stored before its bit, and read after it',
+  },
+  {
+    id: 'init-overwrites-pending',
+    values: onOff,
+    since: 'long-standing',
+    races: ['R56'],
+    summary: 'INIT drops a SIPI that was not accepted yet',
+  },
+  {
+    id: 'apic-map-dirty-protocol',
+    values: onOff,
+    since: 'v5.9 (unverified)',
+    races: ['R59'],
+    summary: 'a change made during the calculation of the destination map leaves it DIRTY',
+  },
+  {
+    id: 'apic-map-maxid-monotonic',
+    values: onOff,
+    since: 'v6.5 (unverified)',
+    races: ['R60'],
+    summary: 'the size of the destination map only grows over the retries of its calculation',
+  },
+  {
+    id: 'eoi-pending-scan',
+    values: onOff,
+    since: 'v6.15-ish stale tracking',
+    races: ['R62'],
+    summary: 'a vector that is pending keeps its EOI exit when its route moves away',
+  },
+  {
+    id: 'timer-pending-guard',
+    values: onOff,
+    since: 'long-standing',
+    races: ['R65'],
+    summary: 'an expiry is dropped while another is pending',
+  },
+  {
+    id: 'pir-drop-on-restore',
+    values: onOff,
+    since: 'in the v6.16-era tree (commit unverified)',
+    races: ['R66'],
+    summary: 'KVM_SET_LAPIC and INIT drop what was posted before',
+  },
+  {
+    id: 'memslot-update-waits-mn',
+    values: onOff,
+    since: '52ac8b358b0c, v5.15',
+    races: ['R67'],
+    summary: 'memslots are published only while no invalidation is active',
+  },
 ] as const satisfies readonly Switch[];
 
 export type SwitchId = (typeof switches)[number]['id'];
@@ -81,51 +300,96 @@ export interface Profile {
   readonly switches: Readonly<Record<SwitchId, SwitchValue>>;
 }
 
-const always = {
-  'zap-flush-all-roots': 'on',
-  'final-request-check': 'on',
-  'req-clear-before-handle': 'on',
-} as const;
+/** What each era changes against the kernel before it; the first gives every switch its value. */
+interface Era {
+  readonly id: string;
+  readonly summary: string;
+  readonly changes: Partial<Readonly<Record<SwitchId, SwitchValue>>>;
+}
 
-export const profiles: readonly Profile[] = [
+const eras: readonly Era[] = [
   {
     id: 'k4.15',
     summary: 'v4.15 to v5.7: reload requested from invalidate_range_start, no retry check',
-    switches: {
-      ...always,
+    changes: {
       'apic-reload-hook': 'range_start',
       'apic-reload-retry': 'off',
       'reload-flush-current': 'on',
       'slot-invalid-test': 'off',
+      'sync-pir-when-inhibited': 'off',
+      'sn-clear-recompute-on': 'off',
+      'fastpath-recheck': 'off',
+      'apicv-zap-on-inhibit': 'off',
+      'apicv-kick-before-reasons': 'off',
+      'apicv-update-lock': 'off',
+      'event-on-apicv-deactivate': 'off',
+      'svi-on-activation': 'off',
+      'irr-pending-on-transition': 'scan',
+      'apic-map-dirty-protocol': 'off',
+      'apic-map-maxid-monotonic': 'off',
+      'eoi-pending-scan': 'off',
+      'memslot-update-waits-mn': 'off',
     },
   },
   {
     id: 'k5.8',
     summary:
       'v5.8 to v6.5: reload requested from ->invalidate_range, after the primary PTE is gone',
-    switches: {
-      ...always,
+    changes: {
       'apic-reload-hook': 'invalidate_range',
-      'apic-reload-retry': 'off',
-      'reload-flush-current': 'on',
-      'slot-invalid-test': 'off',
+      'sn-clear-recompute-on': 'on',
+      'fastpath-recheck': 'on',
     },
   },
   {
     id: 'k6.6',
     summary:
       'v6.6 to v6.12: reload from the standard hooks with a retry check, no flush of its own',
-    switches: {
-      ...always,
+    changes: {
       'apic-reload-hook': 'standard',
       'apic-reload-retry': 'on',
       'reload-flush-current': 'off',
       'slot-invalid-test': 'on',
+      'irr-pending-on-transition': 'untouched',
+      'memslot-update-waits-mn': 'on',
+      'apic-map-maxid-monotonic': 'on',
+      'apic-map-dirty-protocol': 'on',
+      'event-on-apicv-deactivate': 'on',
+      'apicv-update-lock': 'on',
+      'apicv-kick-before-reasons': 'on',
+      'apicv-zap-on-inhibit': 'on',
+      'sync-pir-when-inhibited': 'on',
     },
+  },
+  {
+    id: 'k6.13',
+    summary: 'v6.13 to v6.18: irr_pending set at every APICv transition, stale EOI routes tracked',
+    changes: { 'irr-pending-on-transition': 'true', 'eoi-pending-scan': 'on' },
+  },
+  {
+    id: 'k6.19',
+    summary: 'v6.19: SVI written when APICv is activated',
+    changes: { 'svi-on-activation': 'on' },
+  },
+  {
+    id: 'k7.0',
+    summary: 'kvm-x86 apic branch of January 2026: updates of vmcs01 are no longer deferred',
+    changes: {},
   },
 ];
 
-export const defaultProfile = 'k6.6';
+const usual = Object.fromEntries(switches.map(({ id, values }) => [id, values[0]])) as Record<
+  SwitchId,
+  SwitchValue
+>;
+
+export const profiles: readonly Profile[] = eras.map((era, index) => ({
+  id: era.id,
+  summary: era.summary,
+  switches: Object.assign({}, usual, ...eras.slice(0, index + 1).map(({ changes }) => changes)),
+}));
+
+export const defaultProfile = 'k7.0';
 
 export const switchOf = (id: string): Switch | undefined => switches.find((s) => s.id === id);
 export const profileOf = (id: string): Profile | undefined => profiles.find((p) => p.id === id);

@@ -49,6 +49,7 @@ export const VcpuStat = record('kvm_vcpu_stat', 'cost counters of a vCPU', {
   tlb_flush_current: counter('flushes of the current EP4TA'),
   reloads: counter('reloads of the APIC-access page'),
   kicks: counter('kvm_vcpu_kick calls'),
+  wakeups: counter('wake-up calls of senders of interrupts'),
 });
 
 export const RequestTimes = record('request_times', 'how often one request was made and taken', {
@@ -158,6 +159,8 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   preempted: flag('the thread was preempted while it ran'),
   on_wakeup_list: s32('the CPU on whose wake-up list the vCPU is, −1'),
   msr_bitmap: nested(MsrBitmap, 'which x2APIC MSRs exit'),
+  nested_posted_intr_nv: s32('notification vector that L1 set for the running L2, −1'),
+  nested_pi_pending: flag('a nested notification arrived and was not processed yet'),
   tdx_rvi_pending: flag('TDX: the module says that a deliverable interrupt is pending'),
   guest: nested(Guest, 'registers of the guest'),
   stat: nested(VcpuStat, 'cost counters'),
@@ -165,7 +168,13 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
 });
 
 /** Interrupts that a physical CPU can have pending. */
-export const hostVector = { RESCHEDULE: 0, CALL_FUNCTION: 1 } as const;
+export const hostVector = {
+  RESCHEDULE: 0,
+  CALL_FUNCTION: 1,
+  POSTED_INTR: 2,
+  POSTED_INTR_WAKEUP: 3,
+  POSTED_INTR_NESTED: 4,
+} as const;
 
 export const Cpu = record('cpu', 'a physical CPU', {
   irqs_on: flag('interrupts are enabled (EFLAGS.IF of the host)'),

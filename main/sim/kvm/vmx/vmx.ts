@@ -10,7 +10,6 @@ import { KVM_REQ } from '../../state/requests.ts';
 import { secondaryControl } from '../../state/vmcs.ts';
 import { type Body, kvm, type Machine } from '../../steps.ts';
 import { kvm_make_request } from '../kvm_main.ts';
-import { apic_find_highest_irr, kvm_apic_update_irr } from '../lapic.ts';
 import { gfn_to_memslot, hvaInSlot } from '../mmu/mmu.ts';
 import { mmu_invalidate_retry_gfn } from '../mmu_invalidate.ts';
 
@@ -102,38 +101,5 @@ export const vmx_set_apic_access_page_addr = kvm(
     if (!secondary.has(secondaryControl.VIRTUALIZE_APIC_ACCESSES)) return;
     if (m.on('apic-reload-retry')) yield* reloadChecked(m, vcpuIndex);
     else yield* reloadUnchecked(m, vcpuIndex);
-  },
-);
-
-/** Writes RVI if it differs; −1 is 0. @kvm arch/x86/kvm/vmx/vmx.c: vmx_set_rvi */
-const vmx_set_rvi = (m: Machine, vcpu: number, vector: number): void => {
-  const { vmcs01 } = m.vcpu[vcpu]!;
-  const status = vmcs01.guest_intr_status;
-  const next = (status & 0xff00) | Math.max(0, vector);
-  if (next !== status) vmcs01.guest_intr_status = next;
-};
-
-/**
- * Harvests posted interrupts into IRR, so that the next entry delivers them.
- * @kvm arch/x86/kvm/vmx/vmx.c
- */
-export const vmx_sync_pir_to_irr = kvm(
-  file,
-  function* vmx_sync_pir_to_irr(m: Machine, vcpuIndex: number) {
-    const { pi_desc, apic } = m.vcpu[vcpuIndex]!;
-    yield m.step('is ON set?');
-    let max: number;
-    let harvested = false;
-    if (pi_desc.on) {
-      yield m.step('clear ON');
-      pi_desc.on = false;
-      max = yield* kvm_apic_update_irr(m, vcpuIndex);
-      harvested = true;
-    } else {
-      max = apic_find_highest_irr(m, vcpuIndex);
-    }
-    if (apic.apicv_active) vmx_set_rvi(m, vcpuIndex, max);
-    else if (harvested) kvm_make_request(m, vcpuIndex, KVM_REQ.EVENT);
-    return max;
   },
 );

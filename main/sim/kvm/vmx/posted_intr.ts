@@ -1,0 +1,195 @@
+/** Posted interrupts: delivery, and harvesting what was posted. */
+import { smp_send_notification } from '../../host/irq.ts';
+import { POSTED_INTR_NESTED_VECTOR, POSTED_INTR_VECTOR } from '../../state/pi_desc.ts';
+import { KVM_REQ } from '../../state/requests.ts';
+import { vcpuMode } from '../../state/vcpu.ts';
+import { kvm, type Machine } from '../../steps.ts';
+import { kvm_make_request, kvm_vcpu_kick, kvm_vcpu_wake_up } from '../kvm_main.ts';
+import { apic_find_highest_irr, apic_set_irr } from '../lapic/priority.ts';
+
+const file = 'arch/x86/kvm/vmx/vmx.c';
+
+/** Notifies a vCPU that runs the guest, else wakes it. */
+const kvm_vcpu_trigger_posted_interrupt = kvm(
+  'arch/x86/kvm/vmx/common.h',
+  function* kvm_vcpu_trigger_posted_interrupt(m: Machine, vcpu: number, vector: number) {
+    const target = m.vcpu[vcpu]!;
+    yield m.step('is the target IN_GUEST_MODE?');
+    if (target.mode === vcpuMode.IN_GUEST_MODE) {
+      // The vCPU that runs on this CPU harvests on its way in; an IPI to itself would be wasted.
+      if (m.current === vcpu) return;
+      yield m.step('send vector {vector} to the CPU of the target', vector);
+      if (target.cpu >= 0) smp_send_notification(m, target.cpu, vector);
+      return;
+    }
+    yield m.step('wake the vCPU if it is blocked');
+    target.stat.wakeups++;
+    kvm_vcpu_wake_up(m, vcpu);
+  },
+);
+
+/** L2 with posted interrupts: tells it to look into L1's descriptor. 0 if that was it, else −1. */
+const vmx_deliver_nested_posted_interrupt = kvm(
+  file,
+  function* vmx_deliver_nested_posted_interrupt(m: Machine, vcpu: number, vector: number) {
+    const target = m.vcpu[vcpu]!;
+    yield m.step('is L2 active, with vector {vector} as its notification?', vector);
+    if (!target.guest_mode || target.nested_posted_intr_nv !== vector) return -1;
+    yield m.step('pi_pending = true');
+    target.nested_pi_pending = true;
+    yield m.step('make EVENT');
+    kvm_make_request(m, vcpu, KVM_REQ.EVENT);
+    yield* kvm_vcpu_trigger_posted_interrupt(m, vcpu, POSTED_INTR_NESTED_VECTOR);
+    return 0;
+  },
+);
+
+/** Posts a vector and notifies the vCPU if nobody has yet. */
+export const __vmx_deliver_posted_interrupt = kvm(
+  'arch/x86/kvm/vmx/common.h',
+  function* __vmx_deliver_posted_interrupt(m: Machine, vcpu: number, vector: number) {
+    const { pi_desc } = m.vcpu[vcpu]!;
+    if (!m.on('pir-before-on')) {
+      yield m.step('set ON');
+      const wasOn = pi_desc.on;
+      pi_desc.on = true;
+      yield m.step('set vector {vector} in PIR', vector);
+      pi_desc.pir.set(vector);
+      if (!wasOn) yield* kvm_vcpu_trigger_posted_interrupt(m, vcpu, POSTED_INTR_VECTOR);
+      return;
+    }
+    yield m.step('set vector {vector} in PIR', vector);
+    if (pi_desc.pir.set(vector)) return;
+    if (!m.on('on-before-ipi')) {
+      yield* kvm_vcpu_trigger_posted_interrupt(m, vcpu, POSTED_INTR_VECTOR);
+      yield m.step('set ON');
+      pi_desc.on = true;
+      return;
+    }
+    yield m.step('set ON');
+    if (pi_desc.on) return;
+    pi_desc.on = true;
+    // ON is set before mode is read: vcpu_enter_guest() writes mode, then reads ON.
+    yield* kvm_vcpu_trigger_posted_interrupt(m, vcpu, POSTED_INTR_VECTOR);
+  },
+);
+
+/** 0 if the vector was posted, −1 if that is not possible. */
+const vmx_deliver_posted_interrupt = kvm(
+  file,
+  function* vmx_deliver_posted_interrupt(m: Machine, vcpu: number, vector: number) {
+    if ((yield* vmx_deliver_nested_posted_interrupt(m, vcpu, vector)) === 0) return 0;
+    yield m.step('is apicv_active set?');
+    if (!m.vcpu[vcpu]!.apic.apicv_active) return -1;
+    yield* __vmx_deliver_posted_interrupt(m, vcpu, vector);
+    return 0;
+  },
+);
+
+/** Gives a vector to a vCPU: posted, or into IRR with a kick. Runs on the sender. */
+export const vmx_deliver_interrupt = kvm(
+  file,
+  function* vmx_deliver_interrupt(m: Machine, vcpu: number, vector: number) {
+    if ((yield* vmx_deliver_posted_interrupt(m, vcpu, vector)) === 0) return;
+    yield* apic_set_irr(m, vcpu, vector);
+    yield m.step('make EVENT');
+    kvm_make_request(m, vcpu, KVM_REQ.EVENT);
+    yield* kvm_vcpu_kick(m, vcpu);
+  },
+);
+
+/**
+ * Moves PIR into IRR, word by word with locked operations. `maxOf` the result is the highest vector
+ * now requested, `updatedOf` it says whether this call added that one.
+ */
+export const __kvm_apic_update_irr = kvm(
+  'arch/x86/kvm/lapic.c',
+  function* __kvm_apic_update_irr(m: Machine, vcpu: number) {
+    const { pi_desc, apic } = m.vcpu[vcpu]!;
+    let newest = -1;
+    for (let word = 0; word < 8; word++) {
+      if (pi_desc.pir.word(word) === 0) continue;
+      yield m.step('take word {word} of PIR', word);
+      const posted = pi_desc.pir.word(word);
+      pi_desc.pir.setWord(word, 0);
+      yield m.step('put {posted} into word {word} of IRR', posted, word);
+      const old = apic.irr.word(word);
+      apic.irr.setWord(word, old | posted);
+      const added = (posted & ~old) >>> 0;
+      if (added !== 0) newest = word * 32 + 31 - Math.clz32(added);
+    }
+    const max = apic.irr.highest();
+    return packed(max, newest >= 0 && newest === max);
+  },
+);
+
+/** A vector from −1 to 255 and a flag in one number: a generator returns without an object. */
+const packed = (max: number, updated: boolean): number => (max + 1) * 2 + (updated ? 1 : 0);
+export const maxOf = (result: number): number => (result >> 1) - 1;
+export const updatedOf = (result: number): boolean => (result & 1) === 1;
+
+/** The same for a vCPU's own APIC, with the hint. @kvm arch/x86/kvm/lapic.c: kvm_apic_update_irr */
+export const kvm_apic_update_irr = kvm(
+  'arch/x86/kvm/lapic.c',
+  function* kvm_apic_update_irr(m: Machine, vcpu: number) {
+    const { apic } = m.vcpu[vcpu]!;
+    const result: number = yield* __kvm_apic_update_irr(m, vcpu);
+    if (!apic.apicv_active && updatedOf(result)) apic.irr_pending = true;
+    return result;
+  },
+);
+
+/** Writes RVI if it differs; −1 is 0. @kvm arch/x86/kvm/vmx/vmx.c: vmx_set_rvi */
+const vmx_set_rvi = (m: Machine, vcpu: number, vector: number): void => {
+  const { vmcs01 } = m.vcpu[vcpu]!;
+  const status = vmcs01.guest_intr_status;
+  const next = (status & 0xff00) | Math.max(0, vector);
+  if (next !== status) vmcs01.guest_intr_status = next;
+};
+
+/**
+ * Writes SVI if it differs; −1 is 0. @kvm arch/x86/kvm/vmx/vmx.c: vmx_hwapic_isr_update
+ * @omits L2: vmcs01 is the loaded VMCS, or (`k7.0`) is loaded for the moment
+ */
+export const vmx_hwapic_isr_update = (m: Machine, vcpu: number, max: number): void => {
+  const { vmcs01 } = m.vcpu[vcpu]!;
+  const status = vmcs01.guest_intr_status;
+  const next = (status & 0xff) | (Math.max(0, max) << 8);
+  if (next !== status) vmcs01.guest_intr_status = next;
+};
+
+/**
+ * Harvests posted interrupts into IRR, so that the next entry delivers them; gives the highest
+ * requested vector, −1 for none.
+ */
+export const vmx_sync_pir_to_irr = kvm(
+  file,
+  function* vmx_sync_pir_to_irr(m: Machine, vcpu: number) {
+    const { pi_desc, apic, guest_mode } = m.vcpu[vcpu]!;
+    yield m.step('is ON set?');
+    let max: number;
+    let got = false;
+    if (pi_desc.on) {
+      const late = !m.on('clear-on-before-harvest');
+      if (!late) {
+        yield m.step('clear ON');
+        pi_desc.on = false;
+      }
+      const result: number = yield* kvm_apic_update_irr(m, vcpu);
+      max = maxOf(result);
+      got = updatedOf(result);
+      if (late) {
+        yield m.step('clear ON');
+        pi_desc.on = false;
+      }
+    } else {
+      max = apic_find_highest_irr(m, vcpu);
+    }
+    if ((!guest_mode || !m.on('rvi-l1-only')) && apic.apicv_active) vmx_set_rvi(m, vcpu, max);
+    else if (got) {
+      yield m.step('make EVENT');
+      kvm_make_request(m, vcpu, KVM_REQ.EVENT);
+    }
+    return max;
+  },
+);
