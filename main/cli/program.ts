@@ -142,6 +142,15 @@ function addRuns(add: Add): void {
     ['test R01-k4.15-buggy my.scn', 'test --all'],
     async () => (await import('./commands/test.ts')).test,
   ).option('--all', 'all bundled scenarios');
+  add(
+    'conformance <paths...>',
+    'run conformance cases, from files or from all files of a folder',
+    ['conformance shared/conformance', 'conformance kvm_ipi_routing.json --case kir-00005'],
+    async () => (await import('./commands/conformance.ts')).conformance,
+  )
+    .option('--suite <name>', 'only the suite of this name, or of the file of this name')
+    .option('--case <id>', 'only the case with this id')
+    .option('--profile <profile>', 'the kernel; k6.13 chooses what cases say of Linux 6.16');
 }
 
 function addRecordings(add: Add): void {

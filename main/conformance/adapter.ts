@@ -12,6 +12,9 @@ export interface JsonObject {
   readonly [key: string]: Json;
 }
 
+export const isObject = (value: Json | undefined): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
 /**
  * What is read from the machine, to be compared with the words of a case. Numbers stand for hex
  * strings too ("0x10" equals 16); `undefined` is a value that does not exist. Sets are ascending.
@@ -56,6 +59,8 @@ export interface Tables<B> {
   readonly givens?: Readonly<Record<string, Give<B>>>;
   readonly ops?: Readonly<Record<string, Operate<B>>>;
   readonly expects?: Readonly<Record<string, Read<B>>>;
+  /** after each operation, before its `expect` is read: what the notes say is "served" */
+  readonly after?: (bench: B, op: JsonObject) => void;
 }
 
 export interface AdapterSpec<B extends Bench> extends Tables<B> {
@@ -66,8 +71,6 @@ export interface AdapterSpec<B extends Bench> extends Tables<B> {
   readonly settle?: (bench: B) => void;
   /** before each operation: takes the pictures that `changed` is measured against */
   readonly before?: (bench: B, op: JsonObject) => void;
-  /** after each operation, before its `expect` is read: what the notes say is "served" */
-  readonly after?: (bench: B, op: JsonObject) => void;
   /** by the name of the suite */
   readonly suites?: Readonly<Record<string, Tables<B>>>;
 }
@@ -122,7 +125,7 @@ function startTrial<B extends Bench>(spec: AdapterSpec<B>, plan: Plan): Trial {
       if (operate === undefined) throw new UnknownName('op', name);
       spec.before?.(bench, op);
       const answer = operate(bench, op) ?? {};
-      spec.after?.(bench, op);
+      (special?.after ?? spec.after)?.(bench, op);
       return answer;
     },
     observe: (key, expected, answer) => {

@@ -18,6 +18,8 @@ import {
   hvaOfApicAccessPage,
   hvaOfGuestPage,
 } from './state/addresses.ts';
+import { apicMapDirty } from './state/apic_map.ts';
+import { redirection } from './state/ioapic.ts';
 import { firstFrame, pfn_to_hpa } from './state/machine.ts';
 import { POSTED_INTR_VECTOR } from './state/pi_desc.ts';
 import {
@@ -26,48 +28,101 @@ import {
   type Instruction,
   type MachineConfig,
   type Program,
+  usualVm,
+  type VcpuConfig,
+  type VmConfig,
 } from './state/program.ts';
 import { KVM_REQ } from './state/requests.ts';
+import { LAPIC_TIMER_ADVANCE_NS_INIT } from './state/timer.ts';
 import { mpState } from './state/vcpu.ts';
-import { irqchipMode } from './state/vm.ts';
-import { cpuControl, pinControl, secondaryControl } from './state/vmcs.ts';
+import { irqchipMode, quirk } from './state/vm.ts';
+import { cpuControl, exitReason, pinControl, secondaryControl } from './state/vmcs.ts';
 import { Machine, type Steps, scenarioActor } from './steps.ts';
 
+/** The module parameter min_timer_period_us, unless somebody changes it. */
+const usualTimerPeriodUs = 200;
 const LVT_MASKED = 0x1_0000;
+const EXTINT = 0x700;
 const APIC_BASE_ENABLE = 1 << 11;
+const APIC_BASE_X2APIC = 1 << 10;
 const APIC_BASE_BSP = 1 << 8;
+const DIRECTED_EOI = 1 << 24;
+/** One-shot is bit 17 clear; bit 18 can be set only where CPUID shows the deadline mode. */
+const timerModeMask = (deadline: boolean): number => (1 << 17) | (deadline ? 1 << 18 : 0);
+
+const usualVcpu: Omit<VcpuConfig, 'id'> = { mode: 'xapic', lvtCmci: true };
+
+const vmConfigOf = (config: MachineConfig): VmConfig => ({ ...usualVm, ...config.vm });
+const vcpuConfigOf = (config: MachineConfig, index: number): VcpuConfig => ({
+  id: index,
+  ...usualVcpu,
+  ...config.apics?.[index],
+});
+
+/** @kvm arch/x86/kvm/lapic.c: kvm_apic_set_version */
+const setVersion = (m: Machine, index: number): void => {
+  const { apic } = m.vcpu[index]!;
+  apic.lvr = 0x14 | ((apic.nr_lvt_entries - 1) << 16);
+  if (m.vm.x2apic_cpuid && m.vm.irqchip_mode === irqchipMode.SPLIT) apic.lvr |= DIRECTED_EOI;
+};
+
+/** ID and LDR of the mode, and the bits of apic_base. @kvm arch/x86/kvm/lapic.c */
+const setMode = (m: Machine, index: number, mode: VcpuConfig['mode']): void => {
+  const vcpu = m.vcpu[index]!;
+  const { apic, vcpu_id: id } = vcpu;
+  const bits = {
+    disabled: 0,
+    xapic: APIC_BASE_ENABLE,
+    x2apic: APIC_BASE_ENABLE | APIC_BASE_X2APIC,
+  };
+  const bsp = id === m.vm.bsp_vcpu_id ? APIC_BASE_BSP : 0;
+  vcpu.apic_base = APIC_DEFAULT_PHYS_BASE + bits[mode] + bsp;
+  apic.id = mode === 'x2apic' ? id : id << 24;
+  if (mode === 'x2apic') apic.ldr = ((id >>> 4) << 16) | (1 << (id & 15));
+};
 
 /** Reset values of the register page. @kvm arch/x86/kvm/lapic.c: kvm_lapic_reset */
 const resetLapic = (m: Machine, index: number): void => {
-  const { apic } = m.vcpu[index]!;
-  apic.id = index << 24;
-  apic.nr_lvt_entries = 7;
-  apic.lvr = 0x14 | ((apic.nr_lvt_entries - 1) << 16);
+  const { apic, lvt_cmci, vcpu_id } = m.vcpu[index]!;
+  apic.nr_lvt_entries = lvt_cmci ? 7 : 6;
+  setVersion(m, index);
   apic.dfr = 0xffff_ffff;
   apic.spiv = 0xff;
-  for (const lvt of ['lvtcmci', 'lvtt', 'lvtthmr', 'lvtpc', 'lvt0', 'lvt1', 'lvterr'] as const) {
+  for (const lvt of ['lvtt', 'lvtthmr', 'lvtpc', 'lvt0', 'lvt1', 'lvterr'] as const) {
     apic[lvt] = LVT_MASKED;
   }
-  if (index === 0) apic.lvt0 = 0x700;
+  if (lvt_cmci) apic.lvtcmci = LVT_MASKED;
+  // A BIOS that knows nothing of the APIC expects the PIC to reach the boot processor.
+  if (vcpu_id === m.vm.bsp_vcpu_id && !m.vm.disabled_quirks.has(quirk.LINT0_REENABLED)) {
+    apic.lvt0 = EXTINT;
+  }
   apic.base_address = APIC_DEFAULT_PHYS_BASE;
-  apic.apicv_active = m.vm.enable_apicv;
+  apic.divide_count = 2;
+  apic.lapic_timer.timer_advance_ns = LAPIC_TIMER_ADVANCE_NS_INIT;
+  apic.lapic_timer.timer_mode_mask = timerModeMask(m.vm.tsc_deadline_cpuid);
+  apic.apicv_active = apicvUsable(m, index);
   apic.irr_pending = apic.apicv_active;
   apic.isr_count = apic.apicv_active ? 1 : 0;
   apic.highest_isr_cache = -1;
 };
 
+/** Nothing inhibits APICv at boot, but a disabled APIC cannot use it. */
+const apicvUsable = (m: Machine, index: number): boolean =>
+  m.vm.enable_apicv && (m.vcpu[index]!.apic_base & APIC_BASE_ENABLE) !== 0;
+
 /** @kvm arch/x86/kvm/vmx/vmx.c: init_vmcs */
 const resetVmcs = (m: Machine, index: number): void => {
-  const { vmcs01, apic } = m.vcpu[index]!;
+  const { vmcs01, apic, apic_base } = m.vcpu[index]!;
   vmcs01.virtual_processor_id = index + 1;
   vmcs01.posted_intr_nv = POSTED_INTR_VECTOR;
   vmcs01.virtual_apic_page_addr = pfn_to_hpa(firstFrame + index);
   const pin: number[] = [pinControl.EXT_INTR, pinControl.NMI, pinControl.VIRTUAL_NMIS];
-  const secondary: number[] = [
-    secondaryControl.VIRTUALIZE_APIC_ACCESSES,
-    secondaryControl.EPT,
-    secondaryControl.VPID,
-  ];
+  const secondary: number[] = [secondaryControl.EPT, secondaryControl.VPID];
+  if ((apic_base & APIC_BASE_X2APIC) !== 0) {
+    secondary.push(secondaryControl.VIRTUALIZE_X2APIC_MODE);
+  } else if ((apic_base & APIC_BASE_ENABLE) !== 0) {
+    secondary.push(secondaryControl.VIRTUALIZE_APIC_ACCESSES);
+  }
   if (apic.apicv_active) {
     pin.push(pinControl.POSTED_INTR);
     secondary.push(secondaryControl.APIC_REGISTER_VIRT, secondaryControl.VIRTUAL_INTR_DELIVERY);
@@ -107,9 +162,29 @@ const addPte = (m: Machine, hva: number): number => {
   return pte.index;
 };
 
+/** What user space and the module parameters chose. */
+const chooseVm = (m: Machine): void => {
+  const { vm } = m;
+  const chosen = vmConfigOf(m.config);
+  vm.irqchip_mode = chosen.irqchip === 'split' ? irqchipMode.SPLIT : irqchipMode.KERNEL;
+  vm.x2apic_cpuid = chosen.x2apicCpuid;
+  vm.tsc_deadline_cpuid = chosen.tscDeadlineCpuid;
+  vm.x2apic_format = chosen.x2apic32bitIds;
+  vm.x2apic_broadcast_quirk_disabled = chosen.x2apicBroadcastQuirkDisabled;
+  vm.disabled_quirks.setWord(0, chosen.disabledQuirks);
+  vm.vector_hashing = chosen.vectorHashing;
+  vm.apic_bus_cycle_ns = chosen.apicBusCycleNs;
+  vm.tsc_khz = chosen.tscKhz;
+  vm.bsp_vcpu_id = chosen.bspId;
+  vm.maxphyaddr = chosen.maxphyaddr;
+  vm.min_timer_period_us = usualTimerPeriodUs;
+  for (const pin of vm.ioapic.redirtbl) pin.low = redirection.MASK;
+  vm.apic_map_dirty = apicMapDirty.DIRTY;
+};
+
 const buildVm = (m: Machine): void => {
   const { vm, config } = m;
-  vm.irqchip_mode = irqchipMode.KERNEL;
+  chooseVm(m);
   vm.enable_apicv = config.enableApicv;
   if (!config.enableApicv) vm.apicv_inhibit_reasons.set(0);
   vm.flexpriority_enabled = true;
@@ -133,13 +208,17 @@ const buildVm = (m: Machine): void => {
 
 const buildVcpu = (m: Machine, index: number): void => {
   const vcpu = m.vcpu[index]!;
-  vcpu.vcpu_id = index;
+  const { id, mode, lvtCmci } = vcpuConfigOf(m.config, index);
+  vcpu.vcpu_id = id;
+  vcpu.lvt_cmci = lvtCmci;
   vcpu.cpu = index;
   vcpu.srcu_idx = -1;
   vcpu.mp_state = mpState.RUNNABLE;
-  vcpu.apic_base = APIC_DEFAULT_PHYS_BASE + APIC_BASE_ENABLE + (index === 0 ? APIC_BASE_BSP : 0);
+  setMode(m, index, mode);
   vcpu.root_mmu.root = -1;
   vcpu.nested_posted_intr_nv = -1;
+  vcpu.nested_l1_tpr_threshold = -1;
+  vcpu.nested_exit_reason = exitReason.NONE;
   vcpu.highest_stale_pending_ioapic_eoi = -1;
   vcpu.pending_external_vector = -1;
   vcpu.on_wakeup_list = -1;

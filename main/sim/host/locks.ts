@@ -7,8 +7,18 @@ export const mmuLockFree = (m: Machine): boolean =>
 export const mmuLockReadable = (m: Machine): boolean => m.vm.mmu_lock.writer === 0;
 export const slotsLockFree = (m: Machine): boolean => m.vm.slots_lock === 0;
 export const mnInvalidateLockFree = (m: Machine): boolean => m.vm.mn_invalidate_lock === 0;
+export const apicvUpdateLockFree = (m: Machine): boolean =>
+  m.vm.apicv_update_lock.writer === 0 && m.vm.apicv_update_lock.readers === 0;
+export const apicvUpdateLockReadable = (m: Machine): boolean =>
+  m.vm.apicv_update_lock.writer === 0;
+/** The spinlock of the wake-up list of a CPU. */
+export const wakeupLockFree = (m: Machine, cpu: number): boolean =>
+  m.cpu[cpu]!.wakeup_vcpus_on_cpu_lock === 0;
 
-const lockConditions: ReadonlySet<unknown> = new Set([
+const lockConditions: ReadonlySet<unknown> = new Set<unknown>([
+  apicvUpdateLockFree,
+  apicvUpdateLockReadable,
+  wakeupLockFree,
   mmuLockFree,
   mmuLockReadable,
   slotsLockFree,
@@ -18,6 +28,19 @@ const lockConditions: ReadonlySet<unknown> = new Set([
 /** Does the actor wait for a lock? Tells a deadlock from a machine at rest. */
 export const wantsLock = (m: Machine, actor: number): boolean =>
   lockConditions.has(m.threads[actor]!.waitsFor);
+
+export const down_write_apicv_update = (m: Machine): void => {
+  m.vm.apicv_update_lock.writer = m.current + 1;
+};
+export const up_write_apicv_update = (m: Machine): void => {
+  m.vm.apicv_update_lock.writer = 0;
+};
+export const down_read_apicv_update = (m: Machine): void => {
+  m.vm.apicv_update_lock.readers++;
+};
+export const up_read_apicv_update = (m: Machine): void => {
+  m.vm.apicv_update_lock.readers--;
+};
 
 export const write_lock_mmu = (m: Machine): void => {
   m.vm.mmu_lock.writer = m.current + 1;

@@ -1,54 +1,114 @@
 /** A memory access of the guest: translation, and what is behind it. */
 import { apicAccessGfn, rootOf } from '../state/addresses.ts';
 import { PAGE_SIZE } from '../state/machine.ts';
+import type { Op } from '../state/program.ts';
 import { exitReason } from '../state/vmcs.ts';
 import { type Machine, sdm } from '../steps.ts';
-import { isApicAccess, virtualizeTprAccess } from './apic_virtualization.ts';
+import { apicAccessExit, apicWriteEmulation, treatment, treatmentOf } from './apic_access.ts';
+import { isApicAccess, virtualApicFrame } from './apic_virtualization.ts';
 import { spteOf } from './ept.ts';
-import { readFrame, writeFrame } from './memory.ts';
+import { readBytes, writeBytes } from './memory.ts';
 import { tlbFill, tlbLookup } from './tlb.ts';
+import { currentVmcs } from './vmcs.ts';
 
-/** An access of 4 bytes; `value` matters for a write. */
-export interface Access {
-  readonly gpa: number;
+/** What an instruction does with memory, apart from where: one object for each kind, made once. */
+export interface AccessKind {
+  /** in bytes */
+  readonly width: 1 | 2 | 4 | 8;
   readonly write: boolean;
-  readonly value: number;
+  /** the CPU makes the access itself, while it delivers an event through the IDT */
+  readonly eventDelivery: boolean;
 }
 
-/** The access itself, once its frame is known: virtualized, or to the bytes of the frame. */
-const accessFrame = (m: Machine, vcpu: number, pfn: number, access: Access): number => {
-  const offset = access.gpa % PAGE_SIZE;
-  if (isApicAccess(m, vcpu, pfn)) return virtualizeTprAccess(m, vcpu, access.write, access.value);
-  if (Math.floor(access.gpa / PAGE_SIZE) === apicAccessGfn) m.vm.spec.raw_apic_accesses++;
-  if (access.write) writeFrame(m, pfn, offset, access.value);
-  else m.vcpu[vcpu]!.guest.value = readFrame(m, pfn, offset);
-  return exitReason.NONE;
+const kind = (width: AccessKind['width'], write: boolean): AccessKind => ({
+  width,
+  write,
+  eventDelivery: false,
+});
+
+/** The instructions that touch memory. */
+export const accessKinds = {
+  read: kind(4, false),
+  read8: kind(1, false),
+  read16: kind(2, false),
+  read64: kind(8, false),
+  write: kind(4, true),
+  write8: kind(1, true),
+  write16: kind(2, true),
+  write64: kind(8, true),
+} as const satisfies Partial<Record<Op, AccessKind>>;
+
+/** The same access, made while an event is delivered through the IDT. */
+export const duringEventDelivery = (access: AccessKind): AccessKind => ({
+  ...access,
+  eventDelivery: true,
+});
+
+/** An access to the bytes of a frame; the guest's registers hold what is read or written. */
+const accessBytes = (
+  m: Machine,
+  vcpu: number,
+  place: number,
+  { width, write }: AccessKind,
+): void => {
+  const { guest } = m.vcpu[vcpu]!;
+  const pfn = Math.floor(place / PAGE_SIZE);
+  const offset = place % PAGE_SIZE;
+  if (offset + width > PAGE_SIZE) {
+    throw new Error('model: an access of the guest crosses a page; split it in two');
+  }
+  if (write) {
+    writeBytes(m, pfn, offset, { width, value: guest.value });
+    if (width === 8) writeBytes(m, pfn, offset + 4, { width, value: guest.value_high });
+  } else {
+    guest.value = readBytes(m, pfn, offset, width);
+    if (width === 8) guest.value_high = readBytes(m, pfn, offset + 4, width);
+  }
 };
 
+/** Through the EPT, or the TLB; −1 if there is no translation. */
+function* translate(m: Machine, vcpu: number, gfn: number) {
+  const cached = tlbLookup(m, vcpu, gfn);
+  if (cached >= 0) return cached;
+  yield m.step('gfn {gfn}: not in the TLB, walk the EPT', gfn);
+  const root = rootOf(currentVmcs(m, vcpu).ept_pointer);
+  const index = spteOf(m, root, gfn);
+  if (index < 0) return -1;
+  const { pfn } = m.ept[root]!.spte[index]!;
+  tlbFill(m, vcpu, gfn, pfn);
+  return pfn;
+}
+
 /**
- * Gives the exit reason, NONE if the access completed.
+ * An access by the guest at `gpa`. A write stores `guest.value` and `guest.value_high`, a read
+ * puts them there. Gives the exit reason, NONE if the guest goes on.
  * @sdm 29.3 EPT, 30.4 Virtualizing memory-mapped APIC accesses
  * @omits accessed and dirty flags, page sizes other than 4 KiB
  */
 export const guestAccess = sdm(
   '29.3',
-  function* guestAccess(m: Machine, vcpu: number, access: Access) {
-    const gfn = Math.floor(access.gpa / PAGE_SIZE);
-    let pfn = tlbLookup(m, vcpu, gfn);
+  function* guestAccess(m: Machine, vcpu: number, gpa: number, access: AccessKind) {
+    const gfn = Math.floor(gpa / PAGE_SIZE);
+    const offset = gpa % PAGE_SIZE;
+    const pfn = yield* translate(m, vcpu, gfn);
+    const vmcs = currentVmcs(m, vcpu);
     if (pfn < 0) {
-      yield m.step('gfn {gfn}: not in the TLB, walk the EPT', gfn);
-      const { vmcs01 } = m.vcpu[vcpu]!;
-      const root = rootOf(vmcs01.ept_pointer);
-      const index = spteOf(m, root, gfn);
-      if (index < 0) {
-        vmcs01.guest_physical_address = access.gpa;
-        vmcs01.exit_qualification = access.write ? 2 : 1;
-        return exitReason.EPT_VIOLATION as number;
-      }
-      pfn = m.ept[root]!.spte[index]!.pfn;
-      tlbFill(m, vcpu, gfn, pfn);
+      vmcs.guest_physical_address = gpa;
+      vmcs.exit_qualification = access.write ? 2 : 1;
+      return exitReason.EPT_VIOLATION as number;
     }
     yield m.step('access pfn {pfn}: the APIC-access page, or its bytes', pfn);
-    return accessFrame(m, vcpu, pfn, access);
+    if (!isApicAccess(m, vcpu, pfn)) {
+      if (gfn === apicAccessGfn) m.vm.spec.raw_apic_accesses++;
+      accessBytes(m, vcpu, pfn * PAGE_SIZE + offset, access);
+      return exitReason.NONE;
+    }
+    const action = treatmentOf(vmcs, offset, access.width, access.write);
+    if (action === treatment.EXIT) {
+      return apicAccessExit(vmcs, offset, access.write, access.eventDelivery);
+    }
+    accessBytes(m, vcpu, virtualApicFrame(m, vcpu) * PAGE_SIZE + offset, access);
+    if (!access.write) return exitReason.NONE;
+    return yield* apicWriteEmulation(m, vcpu, offset, action);
   },
 );

@@ -37,7 +37,7 @@ export const kvm_flush_remote_tlbs = kvm(file, function* kvm_flush_remote_tlbs(m
 });
 
 /** Widens the union of the ongoing ranges, which is never shrunk until all have ended. */
-const kvm_mmu_invalidate_range_add = (m: Machine, gfn: number): void => {
+export const kvm_mmu_invalidate_range_add = (m: Machine, gfn: number): void => {
   const { vm } = m;
   const empty = vm.mmu_invalidate_range_start === INVALID_GFN;
   if (empty || gfn < vm.mmu_invalidate_range_start) vm.mmu_invalidate_range_start = gfn;

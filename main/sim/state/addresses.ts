@@ -1,4 +1,5 @@
 /** Where things are in the address spaces of the model: constants, not state. */
+import { limits } from './limits.ts';
 import { PAGE_SIZE } from './machine.ts';
 
 /** Host virtual address of the private slot's page, and of guest memory. */
@@ -11,6 +12,17 @@ export const APIC_DEFAULT_PHYS_BASE = 0xfee0_0000;
 export const apicAccessGfn = APIC_DEFAULT_PHYS_BASE / PAGE_SIZE;
 
 export const hvaOfGuestPage = (gfn: number): number => hvaOfMemory + gfn * PAGE_SIZE;
+
+/** struct vcpu_vmx is kernel memory outside the pool of frames; of it hardware sees this. */
+const hpaOfPiDescs = 0x4000_0000;
+const PI_DESC_SIZE = 64;
+
+/** Host-physical address of vcpu[i].pi_desc, and back: −1 if it is none. */
+export const hpaOfPiDesc = (vcpu: number): number => hpaOfPiDescs + vcpu * PI_DESC_SIZE;
+export const vcpuOfPiDesc = (hpa: number): number => {
+  const index = Math.floor((hpa - hpaOfPiDescs) / PI_DESC_SIZE);
+  return index >= 0 && index < limits.vcpus ? index : -1;
+};
 
 /** EPT_POINTER of a root: 4-level walk, write-back, accessed and dirty flags. */
 export const eptpOf = (root: number): number => 0x10_0000 + root * PAGE_SIZE + 0x5e;

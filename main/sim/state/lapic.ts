@@ -8,8 +8,7 @@ export const apicPageBytes = 0x400;
 /** Bit numbers of pending_events. */
 export const apicEvent = { INIT: 0, SIPI: 1 } as const;
 
-export const APIC_TASKPRI = 0x80;
-export const APIC_PROCPRI = 0xa0;
+export { APIC_PROCPRI, APIC_TASKPRI } from './apicdef.ts';
 
 export const Lapic = record('kvm_lapic', 'struct kvm_lapic; its first KiB is the register page', {
   id: u32({ at: 0x020, tag: 0x802 }, 'APIC ID: xAPIC in bits 31:24, x2APIC in all 32'),

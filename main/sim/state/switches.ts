@@ -157,6 +157,30 @@ export const switches = [
     summary: 'the harvest writes RVI only with L1 active and APICv on',
   },
   {
+    id: 'vmcs01-update-mode',
+    values: ['on-demand', 'defer', 'drop'],
+    since: 'defer v5.8-ish; on-demand with the series of January 2026 (k7.0)',
+    races: ['R05', 'R53'],
+    summary:
+      'what becomes of a change of a vmcs01 field while L2 runs: vmcs01 is loaded for the moment, it gets the value when L2 ends, or the change is lost',
+  },
+  {
+    id: 'svi-l2-policy',
+    values: ['on-demand', 'defer', 'write-loaded'],
+    since: 'write-loaded c7c9c56ca26f; defer 04bc93cf49d1 (v6.14, stable 6.13); on-demand f0044429b257',
+    races: ['R32'],
+    summary:
+      'where a change of the highest vector in service goes while L2 runs: into vmcs01, loaded for the moment; into vmcs01 when L2 ends; or into the loaded VMCS, which is that of L2',
+  },
+  {
+    id: 'apicv-refresh-on-exit',
+    values: ['immediate', 'request'],
+    since: 'immediate 29763138830916, v6.19',
+    races: ['R51'],
+    summary:
+      'how vmcs01 follows, when L2 ends, a change of apicv_active made while L2 ran: its controls are written, or APICV_UPDATE is made, which finds nothing to do',
+  },
+  {
     id: 'apicv-zap-on-inhibit',
     values: onOff,
     since: 'v5.15-era rework (version unverified)',
@@ -319,6 +343,9 @@ const eras: readonly Era[] = [
       'sync-pir-when-inhibited': 'off',
       'sn-clear-recompute-on': 'off',
       'fastpath-recheck': 'off',
+      'vmcs01-update-mode': 'drop',
+      'svi-l2-policy': 'write-loaded',
+      'apicv-refresh-on-exit': 'request',
       'apicv-zap-on-inhibit': 'off',
       'apicv-kick-before-reasons': 'off',
       'apicv-update-lock': 'off',
@@ -337,6 +364,7 @@ const eras: readonly Era[] = [
       'v5.8 to v6.5: reload requested from ->invalidate_range, after the primary PTE is gone',
     changes: {
       'apic-reload-hook': 'invalidate_range',
+      'vmcs01-update-mode': 'defer',
       'sn-clear-recompute-on': 'on',
       'fastpath-recheck': 'on',
     },
@@ -364,17 +392,21 @@ const eras: readonly Era[] = [
   {
     id: 'k6.13',
     summary: 'v6.13 to v6.18: irr_pending set at every APICv transition, stale EOI routes tracked',
-    changes: { 'irr-pending-on-transition': 'true', 'eoi-pending-scan': 'on' },
+    changes: {
+      'irr-pending-on-transition': 'true',
+      'eoi-pending-scan': 'on',
+      'svi-l2-policy': 'defer',
+    },
   },
   {
     id: 'k6.19',
     summary: 'v6.19: SVI written when APICv is activated',
-    changes: { 'svi-on-activation': 'on' },
+    changes: { 'svi-on-activation': 'on', 'apicv-refresh-on-exit': 'immediate' },
   },
   {
     id: 'k7.0',
     summary: 'kvm-x86 apic branch of January 2026: updates of vmcs01 are no longer deferred',
-    changes: {},
+    changes: { 'vmcs01-update-mode': 'on-demand', 'svi-l2-policy': 'on-demand' },
   },
 ];
 

@@ -4,8 +4,12 @@ import { counter, flag, oneOf, record, s32, u32, u64 } from '../arena/fields.ts'
 /** Bits 18:17 of LVTT. */
 export const timerMode = { ONESHOT: 0, PERIODIC: 1 << 17, TSCDEADLINE: 2 << 17 } as const;
 
+/** How early timers fire until KVM has learned better. */
+export const LAPIC_TIMER_ADVANCE_NS_INIT = 1000;
+
 export const KvmTimer = record('kvm_timer', 'the APIC timer', {
   armed: flag('the hrtimer is started'),
+  running: flag('its callback runs: whoever cancels it waits'),
   expires: u64({ as: 'dec' }, 'when the hrtimer fires, ns of the host clock (vm.now)'),
   period: u64({ as: 'dec' }, 'ns between expiries, and the length of a one-shot; 0: stopped'),
   target_expiration: u64({ as: 'dec' }, 'when the timer is due, ns of the host clock'),

@@ -16,7 +16,7 @@ import { limits } from './limits.ts';
 import { TlbEntry } from './memory.ts';
 import { PiDesc } from './pi_desc.ts';
 import { KVM_REQ, requestCount } from './requests.ts';
-import { Vmcs } from './vmcs.ts';
+import { exitReason, Vmcs } from './vmcs.ts';
 
 /** include/linux/kvm_host.h */
 export const vcpuMode = {
@@ -50,6 +50,9 @@ export const VcpuStat = record('kvm_vcpu_stat', 'cost counters of a vCPU', {
   reloads: counter('reloads of the APIC-access page'),
   kicks: counter('kvm_vcpu_kick calls'),
   wakeups: counter('wake-up calls of senders of interrupts'),
+  irq_injections: counter('interrupts put into VM_ENTRY_INTR_INFO'),
+  irq_window_exits: counter('exits because interrupts became possible'),
+  user_exits: counter('returns of KVM_RUN to user space'),
 });
 
 export const RequestTimes = record('request_times', 'how often one request was made and taken', {
@@ -89,6 +92,10 @@ export const Guest = record('guest_cpu', 'the guest on its virtual CPU', {
   value_high: u32('result of the last read, high half (RDMSR)'),
   gpa: u64({ as: 'gpa' }, 'address of the access that is being made'),
   rflags_if: flag('EFLAGS.IF: interrupts can be delivered'),
+  virtual_interrupt_pending: flag(
+    'the CPU has recognized a pending virtual interrupt; ends with its delivery or a VM exit',
+  ),
+  cs_base: u64({ as: 'gpa' }, 'base of CS: a SIPI sets it to its vector × 4096'),
   faulted: u32('#GP that instructions have raised'),
   delivered_count: counter('interrupts that the guest has taken'),
   delivered: array(Delivered, 64, 'the last of them, in a ring'),
@@ -154,13 +161,36 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   in_smm: flag('HF_SMM_MASK'),
   vmxon: flag('the vCPU is in VMX operation: INIT is blocked in root mode'),
   pv_unhalted: flag('KVM_HC_KICK_CPU woke it'),
+  tpr_access_reporting: flag('KVM_TPR_ACCESS_REPORTING'),
   guest_debug_blockirq: flag('KVM_GUESTDBG_BLOCKIRQ'),
   lvt_cmci: flag('MCG_CMCI_P: the APIC has seven LVT entries'),
   preempted: flag('the thread was preempted while it ran'),
+  blocking: flag('the thread is inside kvm_vcpu_block: its put may arm the wake-up vector'),
+  scheduled_out: flag('the thread is on no physical CPU'),
+  need_resched: flag('TIF_NEED_RESCHED: the thread gives its CPU away where it can be preempted'),
+  sched_cpu: s32('the CPU that the scheduler gives to a preempted thread, −1: none yet'),
   on_wakeup_list: s32('the CPU on whose wake-up list the vCPU is, −1'),
+  hv_deadline_tsc: u64('host TSC at which the VMX preemption timer exits, 0: it is off'),
   msr_bitmap: nested(MsrBitmap, 'which x2APIC MSRs exit'),
   nested_posted_intr_nv: s32('notification vector that L1 set for the running L2, −1'),
+  nested_tpr_shadow: flag('vmcs12 of the running L2 uses a TPR shadow'),
+  nested_l1_tpr_threshold: s32('TPR threshold that vmcs01 gets when L2 ends, −1 for none'),
   nested_pi_pending: flag('a nested notification arrived and was not processed yet'),
+  nested_change_vmcs01_virtual_apic_mode: flag(
+    'the APIC mode changed while L2 ran: vmcs01 follows when L2 ends (removed in k7.0)',
+  ),
+  nested_reload_vmcs01_apic_access_page: flag(
+    'APIC_PAGE_RELOAD came while L2 ran: it is made again when L2 ends (removed in k7.0)',
+  ),
+  nested_update_vmcs01_apicv_status: flag(
+    'apicv_active changed while L2 ran: vmcs01 follows when L2 ends (removed in k7.0)',
+  ),
+  nested_update_vmcs01_hwapic_isr: flag(
+    'ISR changed while L2 ran: SVI of vmcs01 follows when L2 ends (removed in k7.0)',
+  ),
+  nested_run_pending: flag('a nested VM entry is committed and not executed yet'),
+  nested_exit_reason: u32({ as: exitReason }, 'why L2 left to L1 the last time (vmcs12)'),
+  nested_exit_qualification: u64('details of that exit (vmcs12)'),
   tdx_rvi_pending: flag('TDX: the module says that a deliverable interrupt is pending'),
   guest: nested(Guest, 'registers of the guest'),
   stat: nested(VcpuStat, 'cost counters'),
@@ -174,6 +204,8 @@ export const hostVector = {
   POSTED_INTR: 2,
   POSTED_INTR_WAKEUP: 3,
   POSTED_INTR_NESTED: 4,
+  /** any other vector: which ones is in cpu.vectors */
+  DEVICE: 5,
 } as const;
 
 export const Cpu = record('cpu', 'a physical CPU', {
@@ -184,7 +216,13 @@ export const Cpu = record('cpu', 'a physical CPU', {
     { as: 'dec' },
     'actors whose call-function IPI waits for its handler: they wait for the ack',
   ),
+  vectors: bits(256, 'interrupts of devices that arrived and were not taken yet'),
+  maxphyaddr: counter('CPUID: bits of a physical address; 0: 52, the most there can be'),
+  rflags_zf: flag('EFLAGS.ZF of the host after a VM entry: VMfailValid'),
   tlb: array(TlbEntry, limits.tlbEntriesPerCpu, 'cached translations'),
   tlb_next: counter('entry that the next fill replaces'),
   ipis: counter('IPIs received'),
+  wakeup_vcpus_on_cpu_lock: s32(
+    'the actor that holds the spinlock of the wake-up list plus 1, 0 for none',
+  ),
 });

@@ -58,11 +58,13 @@ export const VmStat = record('kvm_vm_stat', 'cost counters of the VM', {
   remote_tlb_flush_requests: counter('kvm_flush_remote_tlbs calls'),
   sptezaps: counter('EPT entries removed'),
   wait_stalls: counter('times that a maker of requests had to wait for acks'),
+  apicv_switches: counter('times that the inhibit reasons went from none to some, or back'),
 });
 
 /** Bookkeeping that only checks read: no model code decides anything on it. */
 export const VmSpec = record('vm_spec', 'events that checks look for', {
   raw_apic_accesses: counter('guest accesses that reached the bytes of an APIC-access frame'),
+  host_apic_accesses: counter('guest accesses that reached the APIC of the physical CPU'),
   freed_frame_writes: counter('writes that hit a freed frame'),
   foreign_mode_writes: counter(
     'changes of a vCPU mode by another thread, other than IN to EXITING',
@@ -119,7 +121,14 @@ export const Vm = record('kvm', 'struct kvm, struct kvm_arch', {
   apic_bus_cycle_ns: counter('ns of a tick of the APIC bus clock'),
   vector_hashing: flag('module parameter vector_hashing: lowest priority picks by the vector'),
   enable_ipiv: flag('module parameter enable_ipiv'),
+  assigned_devices: counter('devices whose interrupts the IOMMU posts (kvm_arch_has_irq_bypass)'),
   pi_inject_timer: flag('module parameter pi_inject_timer'),
+  enable_preemption_timer: flag(
+    'module parameter preemption_timer: the VMX timer can stand in for the hrtimer',
+  ),
+  min_timer_period_us: counter('module parameter: shorter periods of the APIC timer are stretched'),
+  mwait_in_guest: flag('KVM_X86_DISABLE_EXITS_MWAIT'),
+  hlt_in_guest: flag('KVM_X86_DISABLE_EXITS_HLT'),
   x2apic_cpuid: flag('the guest sees x2APIC in CPUID'),
   tsc_deadline_cpuid: flag('the guest sees the TSC-deadline timer in CPUID'),
   tsc_khz: counter('frequency of the guest TSC'),

@@ -36,11 +36,20 @@ export const exitControl = { ACK_INTR_ON_EXIT: 15 } as const;
 
 export const exitReason = {
   NONE: 0xffff,
+  /** VMfailValid: no entry took place; vm_instruction_error says why */
+  VMFAIL: 0xfffe,
+  /** the entry failed for the state of the guest */
+  INVALID_GUEST_STATE: 0x8000_0021,
   EXTERNAL_INTERRUPT: 1,
   INIT_SIGNAL: 3,
   SIPI_SIGNAL: 4,
   INTERRUPT_WINDOW: 7,
+  NMI_WINDOW: 8,
   HLT: 12,
+  VMCALL: 18,
+  CR_ACCESS: 28,
+  RDMSR: 31,
+  WRMSR: 32,
   TPR_BELOW_THRESHOLD: 43,
   APIC_ACCESS: 44,
   EOI_INDUCED: 45,
@@ -50,6 +59,23 @@ export const exitReason = {
   APIC_WRITE: 56,
 } as const;
 
+/** Bits of guest_interruptibility. */
+export const interruptibility = { STI: 1, MOV_SS: 2, SMI: 4, NMI: 8 } as const;
+
+export const activityState = { ACTIVE: 0, HLT: 1, SHUTDOWN: 2, WAIT_SIPI: 3 } as const;
+
+/** Types of event in VM_ENTRY_INTR_INFO, VM_EXIT_INTR_INFO and IDT_VECTORING_INFO. */
+export const eventType = {
+  EXTERNAL_INTERRUPT: 0,
+  NMI: 2,
+  EXCEPTION: 3,
+  SOFT_INTERRUPT: 4,
+} as const;
+/** Bit 31 of them: there is an event. */
+export const INTR_INFO_VALID = 0x8000_0000;
+
+export const vmInstructionError = { NONE: 0, INVALID_CONTROL_FIELD: 7 } as const;
+
 /** The fields that the model uses, in order of their encodings. */
 export const Vmcs = record('vmcs', 'virtual-machine control structure', {
   virtual_processor_id: u16({ tag: 0x0000 }, 'VPID: tag of the TLB entries of the guest'),
@@ -57,6 +83,7 @@ export const Vmcs = record('vmcs', 'virtual-machine control structure', {
     { tag: 0x0002, as: 'vector' },
     'vector that starts posted-interrupt processing',
   ),
+  last_pid_pointer_index: u16({ tag: 0x0008, as: 'dec' }, 'last index of the PID-pointer table'),
   guest_intr_status: u16({ tag: 0x0810 }, 'RVI in bits 7:0, SVI in bits 15:8'),
   virtual_apic_page_addr: u64(
     { tag: 0x2012, as: 'hpa' },
@@ -92,6 +119,10 @@ export const Vmcs = record('vmcs', 'virtual-machine control structure', {
     { tag: 0x2034, as: tertiaryControl },
     'tertiary controls, low half',
   ),
+  pid_pointer_table: u64(
+    { tag: 0x2042, as: 'hpa' },
+    'host-physical address of the PID-pointer table: 8 bytes for each APIC ID, bit 0 valid',
+  ),
   guest_physical_address: u64({ tag: 0x2400, as: 'gpa' }, 'GPA of the last EPT violation'),
   pin_based_vm_exec_control: bits(32, { tag: 0x4000, as: pinControl }, 'pin-based controls'),
   cpu_based_vm_exec_control: bits(
@@ -109,6 +140,10 @@ export const Vmcs = record('vmcs', 'virtual-machine control structure', {
     32,
     { tag: 0x401e, as: secondaryControl },
     'secondary processor-based controls',
+  ),
+  vm_instruction_error: u32(
+    { tag: 0x4400, as: vmInstructionError },
+    'why the last VM instruction failed',
   ),
   vm_exit_reason: u32({ tag: 0x4402, as: exitReason }, 'why the last VM exit happened'),
   vm_exit_intr_info: u32(

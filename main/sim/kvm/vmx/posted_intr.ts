@@ -149,10 +149,16 @@ const vmx_set_rvi = (m: Machine, vcpu: number, vector: number): void => {
 
 /**
  * Writes SVI if it differs; −1 is 0. @kvm arch/x86/kvm/vmx/vmx.c: vmx_hwapic_isr_update
- * @omits L2: vmcs01 is the loaded VMCS, or (`k7.0`) is loaded for the moment
+ * @omits `write-loaded` while L2 runs: what it does to the VMCS of L2
  */
 export const vmx_hwapic_isr_update = (m: Machine, vcpu: number, max: number): void => {
-  const { vmcs01 } = m.vcpu[vcpu]!;
+  const { vmcs01, guest_mode } = m.vcpu[vcpu]!;
+  if (guest_mode && m.switch('svi-l2-policy') !== 'on-demand') {
+    if (m.switch('svi-l2-policy') === 'defer') {
+      m.vcpu[vcpu]!.nested_update_vmcs01_hwapic_isr = true;
+    }
+    return;
+  }
   const status = vmcs01.guest_intr_status;
   const next = (status & 0xff) | (Math.max(0, max) << 8);
   if (next !== status) vmcs01.guest_intr_status = next;

@@ -1,0 +1,264 @@
+// What is special in single suites of KVM's cases: their notes say so.
+
+import { redirection } from '#sim/state/ioapic.ts';
+import { KVM_REQ } from '#sim/state/requests.ts';
+import { exitReason } from '#sim/state/vmcs.ts';
+import type { Answer, Operate, Read, Tables } from '../adapter.ts';
+import { baseFor, type KvmBench, membersOf, registersOf, setBase } from './bench.ts';
+import { done, need } from './functions.ts';
+import { actingVcpu, mmioWrite, readRegisterOf } from './ops.ts';
+import { passedThrough, perVcpuSets, pinsWith, wordsOf } from './read.ts';
+import { harvest, peek, serveApicvUpdates, serveIoapicScans } from './settle.ts';
+import { advanceTime, injectTimers } from './time.ts';
+import { inhibitReasons, numberFor, numberOf } from './words.ts';
+
+type KvmTables = Tables<KvmBench>;
+
+const APIC_ID = 0x020;
+const TMCCT = 0x390;
+const ICR = 0x300;
+
+/** Does the processor deliver interrupts and take EOIs by itself? */
+const virtualized = ({ m }: KvmBench): boolean =>
+  m.vcpu[0]!.apic.apicv_active && !m.vcpu[0]!.guest_mode;
+
+const orNull = (vector: number): number | null => (vector < 0 ? null : vector);
+
+const byProcessor = (vector: number): Answer => ({ by: 'processor', vector: orNull(vector) });
+const byKvm = (vector: number): Answer => ({ by: 'kvm', vector: orNull(vector) });
+
+/** One interrupt is taken, if there is one that can be. */
+const serviceOne: Operate<KvmBench> = (bench) => {
+  const { m } = bench;
+  if (virtualized(bench)) {
+    return byProcessor(done(m, 0, need('deliverVirtualInterrupt')(m, 0)));
+  }
+  const vector = done(m, 0, need('kvm_apic_has_interrupt')(m, 0));
+  if (vector >= 0) done(m, 0, need('kvm_apic_ack_interrupt')(m, 0, vector));
+  return byKvm(vector);
+};
+
+/** The guest ends the highest interrupt in service. */
+const eoi: Operate<KvmBench> = (bench) => {
+  const { m } = bench;
+  const highest = m.vcpu[0]!.apic.isr.highest();
+  if (virtualized(bench)) {
+    if (highest >= 0) done(m, 0, need('virtualEoi')(m, 0));
+    return byProcessor(highest);
+  }
+  done(m, 0, need('kvm_lapic_set_eoi')(m, 0));
+  return byKvm(highest);
+};
+
+const setInhibit: Operate<KvmBench> = ({ m, user }, op) => {
+  const reason = numberFor(inhibitReasons, op['reason']);
+  const call = need('kvm_set_or_clear_apicv_inhibit')(m, reason, op['set'] === true);
+  done(m, user, call);
+  return {};
+};
+
+const transitions: KvmTables = {
+  ops: {
+    inhibit: setInhibit,
+    service: serviceOne,
+    eoi,
+    'set-xapic-id': (bench, op) => {
+      const low = (numberOf(op['id']) << 24) >>> 0;
+      mmioWrite(bench, 0, APIC_ID, { low, high: 0 });
+      return {};
+    },
+    'enter-l2': ({ m }) => {
+      done(m, 0, need('nested_vmx_enter_non_root_mode')(m, 0));
+      return {};
+    },
+    'exit-l2': ({ m }) => {
+      done(m, 0, need('__nested_vmx_vmexit')(m, 0));
+      return {};
+    },
+  },
+  after: (bench) => {
+    serveApicvUpdates(bench);
+    harvest(bench);
+  },
+};
+
+const ioapicRegister = (pin: number, half: number): number => 0x10 + pin * 2 + half;
+
+/** Writes the halves that are named, as a guest with 32-bit registers has to. */
+const writeRedirection: Operate<KvmBench> = ({ m, user }, op) => {
+  const pin = numberOf(op['pin']);
+  for (const [half, name] of ['low', 'high'].entries()) {
+    if (op[name] === undefined) continue;
+    const register = ioapicRegister(pin, half);
+    done(m, user, need('ioapic_write_indirect')(m, register, numberOf(op[name])));
+  }
+  return {};
+};
+
+/** The vector is taken, whatever else would be deliverable. */
+const acknowledgeVector: Operate<KvmBench> = (bench, op) => {
+  const { m } = bench;
+  const vcpu = actingVcpu(op);
+  harvest(bench);
+  done(m, vcpu, need('kvm_apic_ack_interrupt')(m, vcpu, numberOf(op['vector'])));
+  return {};
+};
+
+const ioapicSequences: KvmTables = {
+  ops: {
+    'ioapic.write-redirection': writeRedirection,
+    'ioapic.line': ({ m, user }, op) => {
+      const [pin, level] = [numberOf(op['pin']), numberOf(op['level'])];
+      done(m, user, need('kvm_ioapic_set_irq')(m, pin, level));
+      return {};
+    },
+    acknowledge: acknowledgeVector,
+  },
+  expects: {
+    per_vcpu: perVcpuSets,
+    remote_irr: pinsWith(redirection.REMOTE_IRR),
+    ioapic_irr: ({ m }) => membersOf(m.vm.ioapic.irr),
+  },
+  after: serveIoapicScans,
+};
+
+const eoiExitBitmap: KvmTables = {
+  ops: {
+    'scan-ioapic': (bench, op) => {
+      const { m } = bench;
+      const vcpu = actingVcpu(op);
+      done(m, vcpu, need('vcpu_scan_ioapic')(m, vcpu));
+      if (m.vcpu[vcpu]!.requests.clear(KVM_REQ.LOAD_EOI_EXITMAP)) {
+        done(m, vcpu, need('vmx_load_eoi_exitmap')(m, vcpu));
+      }
+      return {};
+    },
+  },
+};
+
+const currentCount: Read<KvmBench> = (bench) =>
+  peek(bench, () => readRegisterOf(bench, 0, TMCCT)['value']);
+
+const deadline: Read<KvmBench> = (bench) => {
+  const { m } = bench;
+  return peek(bench, () => done(m, 0, need('kvm_get_lapic_tscdeadline_msr')(m, 0)));
+};
+
+/** The vector is taken and ended after this step: before the next one. */
+const thenServiced: Read<KvmBench> = (bench, expected) => {
+  bench.toService = numberOf(expected);
+  return bench.m.vcpu[0]!.apic.irr.has(bench.toService) ? bench.toService : null;
+};
+
+const timer: KvmTables = {
+  ops: {
+    'advance-time': (bench, op) => {
+      advanceTime(bench, op);
+      return {};
+    },
+  },
+  expects: { tmcct: currentCount, tsc_deadline_msr: deadline, then_serviced: thenServiced },
+  after: injectTimers,
+};
+
+const busClock: KvmTables = {
+  ...timer,
+  expects: {
+    ...timer.expects,
+    ticks_elapsed: (_, __, { value }) => 0xffff_ffff - Number(value),
+  },
+};
+
+const switchMode: Operate<KvmBench> = (bench, op) => {
+  setBase(bench, 0, baseFor(bench, 0, String(op['to'])), true);
+  return {};
+};
+
+const x2apicMsrBitmap: KvmTables = {
+  ops: { 'switch-mode': switchMode },
+  expects: {
+    read_pass_through: passedThrough('x2apic_read'),
+    write_pass_through: passedThrough('x2apic_write'),
+  },
+  after: serveApicvUpdates,
+};
+
+/** Reset values of SPIV and TPR: the cases start from others. */
+const wasReset: Read<KvmBench> = ({ m }) => {
+  const { spiv, tpr } = m.vcpu[0]!.apic;
+  return spiv === 0xff && tpr === 0;
+};
+
+const sipiDelivered: Read<KvmBench> = ({ m }) => {
+  const { cs_base } = m.vcpu[0]!.guest;
+  return cs_base === 0 ? null : cs_base >>> 12;
+};
+
+const nestedExit: Read<KvmBench> = ({ m }) => {
+  const { nested_exit_reason, nested_exit_qualification } = m.vcpu[0]!;
+  if (nested_exit_reason === exitReason.NONE) return null;
+  return { exit_reason: nested_exit_reason, exit_qualification: nested_exit_qualification };
+};
+
+const initSipi: KvmTables = {
+  expects: {
+    lapic_reset_by_init: wasReset,
+    sipi_vector_delivered: sipiDelivered,
+    vm_exit_to_l1: nestedExit,
+    l2_still_active: ({ m }) => m.vcpu[0]!.guest_mode,
+    regs_after_init: (bench, expected) => wordsOf(registersOf(bench, 0), expected),
+  },
+};
+
+/** What the field holds before the operation; no threshold is as high. */
+const untouched = 0xff;
+
+/** A field that the operation left as it was is null. */
+const ifWritten = (value: number, unwritten: number): number | null =>
+  value === unwritten ? null : value;
+
+const tprThreshold: KvmTables = {
+  ops: {
+    'update-cr8-intercept': ({ m }) => {
+      m.vcpu[0]!.vmcs01.tpr_threshold = untouched;
+      done(m, 0, need('update_cr8_intercept')(m, 0));
+      return {};
+    },
+  },
+  expects: {
+    vmcs01_tpr_threshold: ({ m }) => ifWritten(m.vcpu[0]!.vmcs01.tpr_threshold, untouched),
+    deferred_to_nested_exit: ({ m }) => ifWritten(m.vcpu[0]!.nested_l1_tpr_threshold, -1),
+    // vmcs02 is none of the fields that the model writes here.
+    vmcs02_tpr_threshold: () => null,
+  },
+};
+
+const icrReadback: KvmTables = {
+  expects: {
+    rdmsr_830: (bench) => peek(bench, () => readRegisterOf(bench, 0, ICR)['value']),
+  },
+};
+
+const syncPir: KvmTables = {
+  // RVI and SVI of vmcs01 are all that the model has: vmcs02 is never written here.
+  expects: { vmcs02_guest_interrupt_status_unchanged: () => true },
+};
+
+const pirMerge: KvmTables = {
+  expects: { pir: ({ m }) => membersOf(m.vcpu[0]!.pi_desc.pir) },
+};
+
+export const suites: Readonly<Record<string, KvmTables>> = {
+  'kvm.apicv.transitions': transitions,
+  'kvm.ioapic.sequences': ioapicSequences,
+  'kvm.apicv.eoi_exit_bitmap': eoiExitBitmap,
+  'kvm.lapic.timer': timer,
+  'lapic.timer.bus_clock': busClock,
+  'kvm.vmx.x2apic_msr_bitmap': x2apicMsrBitmap,
+  'kvm.lapic.apic_base': { after: serveApicvUpdates },
+  'kvm.lapic.init_sipi': initSipi,
+  'kvm.vmx.tpr_threshold': tprThreshold,
+  'lapic.icr.readback': icrReadback,
+  'kvm.apicv.sync_pir_to_irr': syncPir,
+  'kvm.apicv.pir_merge': pirMerge,
+};

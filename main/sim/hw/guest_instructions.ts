@@ -1,0 +1,160 @@
+/** One instruction of the guest: what the CPU does itself, and what makes it exit. */
+import { APIC_DEFAULT_PHYS_BASE } from '../state/addresses.ts';
+import { APIC_BASE_MSR, APIC_EOI, APIC_TASKPRI, X2APIC_ENABLE } from '../state/apicdef.ts';
+import type { Instruction, Program } from '../state/program.ts';
+import { cpuControl, exitReason, interruptibility } from '../state/vmcs.ts';
+import { type Machine, sdm } from '../steps.ts';
+import { classOf, readVirtualApic, writeVirtualApic } from './apic_virtualization.ts';
+import { type AccessKind, accessKinds, guestAccess } from './guest_access.ts';
+import { endShadow, halt, returnFromInterrupt } from './guest_interrupts.ts';
+import { skipInstruction } from './guest_program.ts';
+import { tprVirtualization } from './virtual_interrupts.ts';
+import { currentVmcs, exitFor, isTrapLike, primaryOn, type VmcsView } from './vmcs.ts';
+import { raiseGp, reachHostApic, readMsr, writeMsr } from './x2apic_virt.ts';
+
+const MSR_EOI = APIC_BASE_MSR + APIC_EOI / 16;
+
+/** Exit qualification of MOV to and from CR8, through RAX. @sdm Table 28-3 */
+const crAccess = { TO: 0x08, FROM: 0x18 } as const;
+
+/** What is left of an operand that an instruction lacks. */
+const operandOf = (instruction: Instruction, index: number): number =>
+  'operands' in instruction ? (instruction.operands[index] ?? 0) : 0;
+
+function* access(m: Machine, vcpu: number, instruction: Instruction, kind: AccessKind) {
+  const { guest } = m.vcpu[vcpu]!;
+  if (kind.write) {
+    guest.value = operandOf(instruction, 1);
+    if (kind.width === 8) guest.value_high = operandOf(instruction, 2);
+  }
+  return yield* guestAccess(m, vcpu, operandOf(instruction, 0), kind);
+}
+
+/** The end of an interrupt, in the way of the APIC's mode. */
+function* endOfInterrupt(m: Machine, vcpu: number) {
+  const { guest, apic_base } = m.vcpu[vcpu]!;
+  if ((apic_base & X2APIC_ENABLE) !== 0) return yield* writeMsr(m, vcpu, MSR_EOI, 0, 0);
+  guest.value = 0;
+  return yield* guestAccess(m, vcpu, APIC_DEFAULT_PHYS_BASE + APIC_EOI, accessKinds.write);
+}
+
+/**
+ * CR8 is the task priority's class.
+ * @sdm 30.3 Virtualizing CR8-Based TPR Accesses
+ */
+function* writeCr8(m: Machine, vcpu: number, value: number) {
+  yield m.step('MOV to CR8: {value}', value);
+  const vmcs = currentVmcs(m, vcpu);
+  if (value > 0xf) return raiseGp(m, vcpu);
+  if (primaryOn(vmcs, cpuControl.CR8_LOAD)) {
+    return exitFor(vmcs, exitReason.CR_ACCESS, crAccess.TO);
+  }
+  if (!primaryOn(vmcs, cpuControl.TPR_SHADOW)) return reachHostApic(m);
+  writeVirtualApic(m, vcpu, APIC_TASKPRI, value << 4);
+  return yield* tprVirtualization(m, vcpu);
+}
+
+function* readCr8(m: Machine, vcpu: number) {
+  yield m.step('MOV from CR8');
+  const vmcs = currentVmcs(m, vcpu);
+  if (primaryOn(vmcs, cpuControl.CR8_STORE)) {
+    return exitFor(vmcs, exitReason.CR_ACCESS, crAccess.FROM);
+  }
+  if (!primaryOn(vmcs, cpuControl.TPR_SHADOW)) return reachHostApic(m);
+  m.vcpu[vcpu]!.guest.value = classOf(readVirtualApic(m, vcpu, APIC_TASKPRI));
+  return exitReason.NONE as number;
+}
+
+/** STI holds interrupts back until the next instruction has completed, if they were off. */
+const allowInterrupts = (m: Machine, vcpu: number, vmcs: VmcsView): void => {
+  const { guest } = m.vcpu[vcpu]!;
+  if (guest.rflags_if) return;
+  guest.rflags_if = true;
+  vmcs.guest_interruptibility |= interruptibility.STI;
+};
+
+/** HLT; behind its last instruction the guest does nothing else. */
+function* executeHlt(m: Machine, vcpu: number) {
+  yield m.step('HLT');
+  const vmcs = currentVmcs(m, vcpu);
+  if (primaryOn(vmcs, cpuControl.HLT)) return exitFor(vmcs, exitReason.HLT, 0);
+  halt(vmcs);
+  return exitReason.NONE as number;
+}
+
+/** The instructions that touch nothing but the guest's flags. */
+const executeFlags = (m: Machine, vcpu: number, op: Instruction['op']): void => {
+  const { guest } = m.vcpu[vcpu]!;
+  switch (op) {
+    case 'sti':
+      allowInterrupts(m, vcpu, currentVmcs(m, vcpu));
+      break;
+    case 'cli':
+      if (guest.rflags_if) guest.rflags_if = false;
+      break;
+    case 'pause':
+      break;
+    default:
+      throw new Error(`model: "${op}" is no instruction of a guest`);
+  }
+};
+
+const isAccess = (op: Instruction['op']): op is keyof typeof accessKinds =>
+  Object.hasOwn(accessKinds, op);
+
+/** Gives the exit reason, NONE if the instruction has completed and the guest goes on. */
+function* execute(m: Machine, vcpu: number, instruction: Instruction) {
+  const { op } = instruction;
+  if (isAccess(op)) return yield* access(m, vcpu, instruction, accessKinds[op]);
+  switch (op) {
+    case 'hlt':
+      return yield* executeHlt(m, vcpu);
+    case 'eoi':
+      return yield* endOfInterrupt(m, vcpu);
+    case 'rdmsr':
+      return yield* readMsr(m, vcpu, operandOf(instruction, 0));
+    case 'wrmsr':
+    case 'wrmsr64': {
+      const [msr = 0, low = 0, high = 0] = instruction.operands;
+      return yield* writeMsr(m, vcpu, msr, low, high);
+    }
+    case 'mov-to-cr8':
+      return yield* writeCr8(m, vcpu, operandOf(instruction, 0));
+    case 'mov-from-cr8':
+      return yield* readCr8(m, vcpu);
+    case 'vmcall':
+      yield m.step('VMCALL');
+      return exitFor(currentVmcs(m, vcpu), exitReason.VMCALL, 0);
+    default:
+      yield m.step('an instruction that nobody else sees');
+      executeFlags(m, vcpu, op);
+      return exitReason.NONE as number;
+  }
+}
+
+const halts: Instruction = { op: 'hlt', operands: [] };
+
+/**
+ * One instruction of the guest; `undefined` stands for the end of its program. The guest goes on
+ * with the next one if it has completed, also if something behind it makes the guest exit.
+ * @sdm 26.1 Instructions that cause VM exits
+ */
+export const guestInstruction = sdm(
+  '26.1',
+  function* guestInstruction(
+    m: Machine,
+    vcpu: number,
+    program: Program,
+    instruction: Instruction | undefined,
+  ) {
+    endShadow(currentVmcs(m, vcpu));
+    if (instruction?.op === 'iret') {
+      yield m.step('IRET');
+      returnFromInterrupt(m, vcpu);
+      return exitReason.NONE as number;
+    }
+    const reason = yield* execute(m, vcpu, instruction ?? halts);
+    if (reason === exitReason.NONE || isTrapLike(reason)) skipInstruction(m, program);
+    return reason;
+  },
+);

@@ -1,0 +1,56 @@
+/** The VMCS that a vCPU's CPU has current, and what its fields say. */
+import type { ViewOf } from '../arena/fields.ts';
+import { cpuControl, exitReason, type Vmcs } from '../state/vmcs.ts';
+import type { Machine } from '../steps.ts';
+
+export type VmcsView = ViewOf<typeof Vmcs>;
+
+export const currentVmcs = (m: Machine, vcpu: number): VmcsView => m.vcpu[vcpu]!.vmcs01;
+
+/** Is a primary processor-based control 1? */
+export const primaryOn = (vmcs: VmcsView, control: number): boolean =>
+  vmcs.cpu_based_vm_exec_control.has(control);
+
+/** Is a pin-based control 1? */
+export const pinOn = (vmcs: VmcsView, control: number): boolean =>
+  vmcs.pin_based_vm_exec_control.has(control);
+
+/**
+ * Is a secondary control 1, and are the secondary controls in use?
+ * @sdm 25.6.2 Processor-Based VM-Execution Controls
+ */
+export const secondaryOn = (vmcs: VmcsView, control: number): boolean =>
+  vmcs.cpu_based_vm_exec_control.has(cpuControl.SECONDARY) &&
+  vmcs.secondary_vm_exec_control.has(control);
+
+/** The same for a tertiary control. */
+export const tertiaryOn = (vmcs: VmcsView, control: number): boolean =>
+  vmcs.cpu_based_vm_exec_control.has(cpuControl.TERTIARY) &&
+  vmcs.tertiary_vm_exec_control.has(control);
+
+/** Requesting virtual interrupt: the highest vector of VIRR, as far as the CPU knows. */
+export const rviOf = (vmcs: VmcsView): number => vmcs.guest_intr_status & 0xff;
+/** Servicing virtual interrupt: the highest vector of VISR. */
+export const sviOf = (vmcs: VmcsView): number => vmcs.guest_intr_status >>> 8;
+
+export const setRvi = (vmcs: VmcsView, vector: number): void => {
+  const status = vmcs.guest_intr_status;
+  if ((status & 0xff) !== vector) vmcs.guest_intr_status = (status & 0xff00) | vector;
+};
+
+export const setSvi = (vmcs: VmcsView, vector: number): void => {
+  const status = vmcs.guest_intr_status;
+  if (status >>> 8 !== vector) vmcs.guest_intr_status = (status & 0xff) | (vector << 8);
+};
+
+/** Says why the CPU is about to leave the guest; gives the reason. */
+export const exitFor = (vmcs: VmcsView, reason: number, qualification: number): number => {
+  if (vmcs.exit_qualification !== qualification) vmcs.exit_qualification = qualification;
+  return reason;
+};
+
+/** Exits behind an instruction that has completed: the guest goes on with the next one. */
+export const isTrapLike = (reason: number): boolean =>
+  reason === exitReason.TPR_BELOW_THRESHOLD ||
+  reason === exitReason.EOI_INDUCED ||
+  reason === exitReason.APIC_WRITE;

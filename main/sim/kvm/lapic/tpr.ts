@@ -1,0 +1,69 @@
+/** The task priority: TPR, CR8, and the threshold that makes the CPU exit when it drops. */
+import { KVM_REQ } from '../../state/requests.ts';
+import { kvm, type Machine } from '../../steps.ts';
+import { kvm_make_request } from '../kvm_main.ts';
+import { apic_find_highest_irr, apic_update_ppr } from './priority.ts';
+
+const file = 'arch/x86/kvm/lapic.c';
+
+/** Tells user space of an access to the TPR, if it asked. @kvm arch/x86/kvm/lapic.c */
+export const report_tpr_access = (m: Machine, vcpu: number): void => {
+  if (!m.vcpu[vcpu]!.tpr_access_reporting) return;
+  kvm_make_request(m, vcpu, KVM_REQ.REPORT_TPR_ACCESS);
+};
+
+/** Writes the TPR and what follows from it. */
+export const apic_set_tpr = kvm(
+  file,
+  function* apic_set_tpr(m: Machine, vcpu: number, value: number) {
+    yield m.step('write TPR {value}', value);
+    m.vcpu[vcpu]!.apic.tpr = value;
+    yield* apic_update_ppr(m, vcpu);
+  },
+);
+
+/** MOV to CR8. */
+export const kvm_lapic_set_tpr = kvm(
+  file,
+  function* kvm_lapic_set_tpr(m: Machine, vcpu: number, cr8: number) {
+    yield* apic_set_tpr(m, vcpu, (cr8 & 0x0f) << 4);
+  },
+);
+
+/** MOV from CR8. @kvm arch/x86/kvm/lapic.c */
+export const kvm_lapic_get_cr8 = (m: Machine, vcpu: number): number =>
+  (m.vcpu[vcpu]!.apic.tpr & 0xf0) >>> 4;
+
+/**
+ * Lets the CPU exit when the guest lowers its TPR below the class of `irr` (−1: of nothing).
+ * The threshold is that of L1: while L2 runs, `vmcs01-update-mode` says when vmcs01 gets it.
+ */
+const vmx_update_cr8_intercept = kvm(
+  'arch/x86/kvm/vmx/vmx.c',
+  function* vmx_update_cr8_intercept(m: Machine, vcpu: number, tpr: number, irr: number) {
+    const target = m.vcpu[vcpu]!;
+    if (target.guest_mode && target.nested_tpr_shadow) return;
+    const threshold = irr === -1 || tpr < irr ? 0 : irr;
+    if (!target.guest_mode || m.switch('vmcs01-update-mode') === 'on-demand') {
+      yield m.step('VMWRITE TPR_THRESHOLD of vmcs01 = {threshold}', threshold);
+      target.vmcs01.tpr_threshold = threshold;
+    } else if (m.switch('vmcs01-update-mode') === 'defer') {
+      yield m.step('l1_tpr_threshold = {threshold}, for when L2 ends', threshold);
+      target.nested_l1_tpr_threshold = threshold;
+    }
+  },
+);
+
+/** Before an entry without APICv: the threshold for what is pending. */
+export const update_cr8_intercept = kvm(
+  'arch/x86/kvm/x86.c',
+  function* update_cr8_intercept(m: Machine, vcpu: number) {
+    const { apic } = m.vcpu[vcpu]!;
+    if (apic.apicv_active) return;
+    yield m.step('find the highest vector in IRR');
+    // With a vAPIC word the guest looks for itself.
+    const vector = apic.vapic_addr === 0 ? apic_find_highest_irr(m, vcpu) : -1;
+    const irr = vector === -1 ? -1 : vector >> 4;
+    yield* vmx_update_cr8_intercept(m, vcpu, kvm_lapic_get_cr8(m, vcpu), irr);
+  },
+);
