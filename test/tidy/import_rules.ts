@@ -46,7 +46,7 @@ export const rules: readonly Rule[] = [
   { from: 'main/sim/checks', files: model, packages: [] },
   { from: 'main/sim/scenario', files: ['main/sim'], packages: ['chevrotain'] },
   { from: 'main/sim', files: ['main/sim'], packages: [] },
-  { from: 'db', files: model, packages: ['better-sqlite3', 'node'] },
+  { from: 'db', files: [...model, 'main/sim/checks'], packages: ['better-sqlite3', 'node'] },
   { from: 'main/import', files: model, packages: [] },
   { from: 'main/export', files: model, packages: [] },
   {
@@ -58,7 +58,7 @@ export const rules: readonly Rule[] = [
   { from: 'preload', files: ['preload'], packages: ['electron'] },
   {
     from: 'renderer',
-    files: ['renderer', 'preload/api.ts', ...model, ...scenarioText],
+    files: ['renderer', 'preload/api.ts', ...model, 'main/sim/checks', ...scenarioText],
     packages: ui,
   },
   { from: 'renderer/widgets', files: ['renderer/theme'], packages: ui },

@@ -24,7 +24,13 @@ export const inv_no_stale_tlb: Check = {
     'flush is on its way',
   why: 'through a stale translation the guest reaches a page that is no longer its own',
   races: ['R03', 'R04', 'R18'],
-  reads: ['cpu[*].tlb[*].**', 'ept[*].spte[*].**', 'vcpu[*].requests', 'vm.mmu_lock.writer'],
+  reads: [
+    'vcpu[*].cpu',
+    'cpu[*].tlb[*].**',
+    'ept[*].spte[*].**',
+    'vcpu[*].requests',
+    'vm.mmu_lock.writer',
+  ],
   broken(m, index) {
     const vcpu = m.vcpu[index]!;
     for (const entry of m.cpu[vcpu.cpu]!.tlb) {
