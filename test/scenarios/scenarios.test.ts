@@ -1,9 +1,12 @@
 // Every scenario, bundled or for tests only, comes to what it says about itself.
 
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { switchOf } from '#sim/state/switches.ts';
 import { unmet } from '../../main/expectations_met.ts';
 import { compileLibrary, libraryIds, runLibrary, testScenarioIds } from '../sim/scenario_run.ts';
+
+// Work is bounded by steps and seeds; a slow computer only takes longer.
+vi.setConfig({ testTimeout: 120_000 });
 
 const ids = [...libraryIds, ...testScenarioIds];
 

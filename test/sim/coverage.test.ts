@@ -1,9 +1,12 @@
 // Every function of the model is run by some scenario, and names a place in a kernel or a manual.
 
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { LOG_STRIDE } from '#sim/arena/arena.ts';
 import { registeredFunctions } from '#sim/steps.ts';
 import { libraryIds, type RunOfTest, runLibrary, testScenarioIds } from './scenario_run.ts';
+
+// Work is bounded by steps and seeds; a slow computer only takes longer.
+vi.setConfig({ testTimeout: 120_000 });
 
 /** Functions that no bundled scenario runs, and why. */
 const notInLibrary: Readonly<Record<string, string>> = {

@@ -1,6 +1,6 @@
 // What is always true of a run: it can be repeated to the byte, taken back, and looked at.
 
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { LOG_STRIDE } from '#sim/arena/arena.ts';
 import { boot } from '#sim/boot.ts';
 import {
@@ -13,6 +13,9 @@ import {
   scenarioText,
   testScenarioIds,
 } from './scenario_run.ts';
+
+// Work is bounded by steps and seeds; a slow computer only takes longer.
+vi.setConfig({ testTimeout: 120_000 });
 
 const ids = [...libraryIds, ...testScenarioIds];
 

@@ -119,10 +119,6 @@ export const goToPosition = ({ machine: { arena } }: RunOfTest, position: number
   while (arena.position < position) arena.redo();
 };
 
-/** `inv-… at function "label"`, in the order in which they were found. */
-export const findingTexts = (findings: readonly NamedFinding[]): string[] =>
-  findings.map((f) => `${f.check} at ${f.function} "${f.label}"`);
-
 /** The log of the arena: two runs from the same boot image are the same if these are. */
 export const logOf = ({
   machine: { arena },

@@ -4,7 +4,7 @@ import { boot } from '#sim/boot.ts';
 import { actorState } from '#sim/state/actor.ts';
 import type { ActorConfig, ActorKind, MachineConfig, Program } from '#sim/state/program.ts';
 import { profileOf } from '#sim/state/switches.ts';
-import { baseOf, type Machine, type Steps, scenarioActor, siteOf, Thread } from '#sim/steps.ts';
+import { functionOf, type Machine, type Steps, scenarioActor, siteOf, Thread } from '#sim/steps.ts';
 
 export interface SmallMachine {
   readonly vcpus?: number;
@@ -82,6 +82,7 @@ export const begin = <R>(m: Machine, actor: string, start: () => Steps<R>): Work
   m.threads[index] = new Thread(index, actor, testWork(m, start, work));
   m.actor[index]!.state = actorState.READY;
   m.actor[index]!.depth = 1;
+  m.actor[index]!.stack[0]!.site = functionOf('testWork')!.entry;
   m.resume(index);
   m.arena.closeStep();
   return work;
@@ -152,5 +153,3 @@ export const byHand = (m: Machine, change: () => void): void => {
   change();
   m.arena.closeStep();
 };
-
-export { baseOf };

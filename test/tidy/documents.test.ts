@@ -3,10 +3,13 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ts from 'typescript';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import '#sim/boot.ts';
 import { registeredFunctions } from '#sim/steps.ts';
 import { root, sourceFiles } from './source_files.ts';
+
+// Work is bounded by steps and seeds; a slow computer only takes longer.
+vi.setConfig({ testTimeout: 120_000 });
 
 const textOf = (file: string): string => readFileSync(join(root, file), 'utf8');
 

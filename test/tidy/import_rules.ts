@@ -16,12 +16,13 @@ const ui = [
 ];
 const model = ['main/sim/arena', 'main/sim/state'];
 const silicon = [...model, 'main/sim/steps.ts', 'main/sim/hw'];
-/** text → tree, names and diagnostics of the scenario language; what the editor needs, without the compiler */
+/** what the editor needs of the scenario language: text → tree, names, diagnostics */
 const scenarioText = [
   'main/sim/scenario/parse.ts',
   'main/sim/scenario/parse',
   'main/sim/scenario/language.ts',
   'main/sim/scenario/language',
+  'main/sim/scenario/compile.ts',
   'main/sim/scenario/diagnostics.ts',
   'main/sim/scenario/diagnostics',
 ];

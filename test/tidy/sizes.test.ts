@@ -4,8 +4,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ts from 'typescript';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { root, scriptsOf, sourceFiles } from './source_files.ts';
+
+// Work is bounded by steps and seeds; a slow computer only takes longer.
+vi.setConfig({ testTimeout: 120_000 });
 
 const fileLinesMax = 500;
 const functionLinesMax = 70;
@@ -35,7 +38,6 @@ const longLines: Sizes = {
   'main/startup.ts': 1,
   'preload/api.ts': 1,
   'test/main/workers.test.ts': 1,
-  'test/tidy/import_rules.ts': 1,
 };
 
 const overIn = (measured: Iterable<readonly [string, number]>, bound: number): Sizes =>

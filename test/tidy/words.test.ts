@@ -3,8 +3,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import ts from 'typescript';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { root, sourceFiles } from './source_files.ts';
+
+// Work is bounded by steps and seeds; a slow computer only takes longer.
+vi.setConfig({ testTimeout: 120_000 });
 
 const textOf = (file: string): string => readFileSync(join(root, file), 'utf8');
 const inFolder = (file: string, ...folders: readonly string[]): boolean =>

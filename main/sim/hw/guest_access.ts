@@ -1,5 +1,6 @@
 /** A memory access of the guest: translation, and what is behind it. */
 import { apicAccessGfn, rootOf } from '../state/addresses.ts';
+import { APIC_TASKPRI } from '../state/lapic.ts';
 import { PAGE_SIZE } from '../state/machine.ts';
 import { exitReason } from '../state/vmcs.ts';
 import { type Machine, sdm } from '../steps.ts';
@@ -18,7 +19,11 @@ export interface Access {
 /** The access itself, once its frame is known: virtualized, or to the bytes of the frame. */
 const accessFrame = (m: Machine, vcpu: number, pfn: number, access: Access): number => {
   const offset = access.gpa % PAGE_SIZE;
-  if (isApicAccess(m, vcpu, pfn)) return virtualizeTprAccess(m, vcpu, access.write, access.value);
+  if (isApicAccess(m, vcpu, pfn)) {
+    // Only the TPR is virtualized in this version: everything else exits.
+    if (offset !== APIC_TASKPRI) return exitReason.APIC_ACCESS;
+    return virtualizeTprAccess(m, vcpu, access.write, access.value);
+  }
   if (Math.floor(access.gpa / PAGE_SIZE) === apicAccessGfn) m.vm.spec.raw_apic_accesses++;
   if (access.write) writeFrame(m, pfn, offset, access.value);
   else m.vcpu[vcpu]!.guest.value = readFrame(m, pfn, offset);

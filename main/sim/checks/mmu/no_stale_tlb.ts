@@ -6,7 +6,7 @@ import { hex, violated } from '../violation.ts';
 
 /** Will the translation be flushed before it can be used, as far as anybody has promised? */
 const flushIsDue = (m: MachineView, vcpu: VcpuView): boolean =>
-  m.vm.mmu_lock.writer !== 0 ||
+  m.vm.spec.zap_unflushed > 0 ||
   vcpu.requests.has(KVM_REQ.TLB_FLUSH) ||
   vcpu.requests.has(KVM_REQ.TLB_FLUSH_CURRENT);
 
@@ -29,7 +29,7 @@ export const inv_no_stale_tlb: Check = {
     'cpu[*].tlb[*].**',
     'ept[*].spte[*].**',
     'vcpu[*].requests',
-    'vm.mmu_lock.writer',
+    'vm.spec.zap_unflushed',
   ],
   broken(m, index) {
     const vcpu = m.vcpu[index]!;
