@@ -19,8 +19,9 @@ export function assert(condition: boolean, sentence: string): asserts condition 
   if (!condition) throw new Error(`recorder: ${sentence}`);
 }
 
+/** One line, whatever SQLite quotes. */
 export const messageOf = (error: unknown): string =>
-  error instanceof Error ? error.message : String(error);
+  (error instanceof Error ? error.message : String(error)).replace(/\s+/g, ' ');
 
 export const codeOf = (error: unknown): string =>
   error instanceof Error && 'code' in error ? String(error.code) : '';
@@ -45,33 +46,41 @@ const writeFailures: readonly (readonly [RegExp, (path: string) => string])[] = 
   [/^ENAMETOOLONG/, (path) => `${path}: the name is too long; record under a shorter one`],
 ];
 
-/** The sentence for an error while `path` was written. */
-export const writeError = (error: unknown, path: string): RecordingError => {
-  if (error instanceof RecordingError) return error;
-  const known = writeFailures.find(([code]) => code.test(codeOf(error)));
+/**
+ * The sentence for an error while `path` was written. What no file system and no database said is
+ * a mistake of ours, and stays what it is.
+ */
+export const writeError = (error: unknown, path: string): unknown => {
+  const code = codeOf(error);
+  if (error instanceof RecordingError || isOurs(error, code)) return error;
+  const known = writeFailures.find(([pattern]) => pattern.test(code));
   const sentence =
     known?.[1](path) ?? `${path}: cannot be written (${messageOf(error)}); record elsewhere`;
   return new RecordingError(sentence, { cause: error });
 };
 
-/** The sentence for an error while `path` was read. */
-export const readError = (error: unknown, path: string): RecordingError => {
+const isOurs = (error: unknown, code: string): boolean => error instanceof TypeError || code === '';
+
+const readFailures: readonly (readonly [RegExp, (path: string, message: string) => string])[] = [
+  [/^(EACCES|EPERM)/, (path) => `${path}: cannot be read; change its permissions`],
+  [/^(ENOENT|ENOTDIR)/, (path) => `${path}: there is no such file; check the name`],
+  [
+    /^(ENOSPC|EROFS|ENAMETOOLONG)/,
+    (path, message) =>
+      `${path}: cannot be opened (${message}); check the name and the temporary folder`,
+  ],
+];
+
+/** The sentence for an error while `path` was read; mistakes of ours stay what they are. */
+export const readError = (error: unknown, path: string): unknown => {
   if (error instanceof RecordingError) return error;
   const code = codeOf(error);
-  if (/^(EACCES|EPERM)/.test(code)) {
-    return new RecordingError(`${path}: cannot be read; change its permissions`, { cause: error });
-  }
-  if (/^(ENOENT|ENOTDIR)/.test(code)) {
-    return new RecordingError(`${path}: there is no such file; check the name`, { cause: error });
-  }
-  if (/^(ENOSPC|EROFS|ENAMETOOLONG)/.test(code)) {
-    return new RecordingError(
-      `${path}: cannot be opened (${messageOf(error)}); check the name and the temporary folder`,
-      { cause: error },
-    );
-  }
-  // What finds damage itself says so; SQLite and zlib have words of their own.
   const message = messageOf(error);
+  // Decoders say "damaged" themselves; SQLite gives a RangeError for an absurdly large number.
+  const isDamage = error instanceof RangeError || message.includes('damaged');
+  if (isOurs(error, code) && !isDamage) return error;
+  const known = readFailures.find(([pattern]) => pattern.test(code));
   const what = message.includes('damaged') ? message : `the recording is damaged (${message})`;
-  return new RecordingError(`${path}: ${what}; record the scenario again`, { cause: error });
+  const sentence = known?.[1](path, message) ?? `${path}: ${what}; record the scenario again`;
+  return new RecordingError(sentence, { cause: error });
 };

@@ -26,7 +26,7 @@ export interface RecordingEnd {
   readonly halt: string;
   /** the same in a sentence */
   readonly message: string;
-  /** the choices made, in the text form of schedules */
+  /** the choices made, in the text form of schedules; empty if too long: `choices()` has them */
   readonly schedule: string;
   readonly counters: Readonly<Record<string, number | string>>;
 }

@@ -245,7 +245,7 @@ export class Reader {
     return { words, lanes };
   }
 
-  /** Turns the lists of words of the windows into lists of windows of the words: 1 ms for 10⁶ steps. */
+  /** Turns the lists of words of the windows into lists of windows of the words. */
   #readPostings(): Map<number, number[]> {
     const postings = new Map<number, number[]>();
     try {
@@ -264,7 +264,7 @@ export class Reader {
 }
 
 /** Sentences from inside get the file's name. */
-const named = (error: unknown, path: string): RecordingError =>
+const named = (error: unknown, path: string): unknown =>
   error instanceof RecordingError && !error.message.startsWith(path)
     ? new RecordingError(`${path}: ${error.message}; record the scenario again`)
     : readError(error, path);

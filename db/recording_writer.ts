@@ -4,7 +4,7 @@ import { renameSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import type { Finding, RecordingEnd, RecordingHeader, SiteEntry } from './header.ts';
 import { applicationId, formatVersion, tables } from './migrations/001_recording.ts';
-import { deflate, rowCrc } from './rows.ts';
+import { deflate, metaBytesMax, rowCrc } from './rows.ts';
 import { removeDatabase, type Target, takePlace } from './target.ts';
 
 /** Encoded, compressed and ready to be stored. */
@@ -32,6 +32,13 @@ export interface Commit {
 
 /** Pages of the log after which SQLite moves them into the file: fewer, longer pauses. */
 const checkpointPages = 4000;
+
+/** Longer values of `meta` are deflated: the schedule of a long run, the layout. */
+const metaTextMax = 4096;
+
+/** A schedule longer than a reader accepts is left out: the windows have it too. */
+const storable = (end: RecordingEnd): RecordingEnd =>
+  end.schedule.length <= metaBytesMax ? end : { ...end, schedule: '' };
 
 export class RecordingWriter {
   readonly #target: Target;
@@ -73,7 +80,7 @@ export class RecordingWriter {
       for (const [i, finding] of commit.findings.entries()) {
         this.#storeFinding(commit.findingsBefore + i, finding);
       }
-      if (commit.end !== undefined) putMeta(this.#putMeta, { ...commit.end });
+      if (commit.end !== undefined) putMeta(this.#putMeta, { ...storable(commit.end) });
       db.exec('COMMIT');
     } catch (error) {
       if (db.inTransaction) db.exec('ROLLBACK');
@@ -136,7 +143,8 @@ const putMeta = (
 ): void => {
   for (const [key, value] of Object.entries(values)) {
     const text = JSON.stringify(value);
-    statement.run(key, text, rowCrc(key, text));
+    const cell = text.length > metaTextMax ? deflate(Buffer.from(text)) : text;
+    statement.run(key, cell, rowCrc(key, cell));
   }
 };
 

@@ -2,6 +2,9 @@
 import { crc32, deflateRawSync, inflateRawSync } from 'node:zlib';
 import { demand } from './failure.ts';
 
+/** Bytes of the longest value of `meta`. */
+export const metaBytesMax = 1 << 25;
+
 export type Cell = string | number | Uint8Array;
 
 /** Checksum of the cells of a row; where one cell ends and the next begins matters. */

@@ -1,6 +1,5 @@
 /** Reads the small tables of a recording and checks every value of them. */
 import type Database from 'better-sqlite3';
-import { actorWordsOf } from '#sim/arena/window_sites.ts';
 import { demand, messageOf, RecordingError } from './failure.ts';
 import {
   actorsMax,
@@ -9,7 +8,7 @@ import {
   type RecordingHeader,
   type SiteEntry,
 } from './header.ts';
-import { inflate, rowCrc } from './rows.ts';
+import { inflate, metaBytesMax, rowCrc } from './rows.ts';
 import { checkedLayout, isCount, isObject, type Json } from './stored_layout.ts';
 
 const rowsMax = 1 << 20;
@@ -45,12 +44,17 @@ const json = (value: string, what: string): unknown => {
   }
 };
 
+const decoder = new TextDecoder();
+
 const readMeta = (db: Database.Database): Map<string, unknown> => {
   const meta = new Map<string, unknown>();
   for (const row of rowsOf(db, 'SELECT key, value, crc FROM meta')) {
     const key = text(row['key'], 'a row of meta');
-    const value = text(row['value'], `meta ${key}`);
-    if (rowCrc(key, value) !== row['crc']) bad(`meta ${key}`);
+    const cell = row['value'];
+    const packed = cell instanceof Uint8Array ? cell : text(cell, `meta ${key}`);
+    if (rowCrc(key, packed) !== row['crc']) bad(`meta ${key}`);
+    const value =
+      typeof packed === 'string' ? packed : decoder.decode(inflate(packed, 2 * metaBytesMax));
     meta.set(key, json(value, `meta ${key}`));
   }
   return meta;
@@ -108,8 +112,9 @@ export const readHeader = (
 ): { header: RecordingHeader; end: RecordingEnd | undefined } => {
   const meta = readMeta(db);
   const header = headerFrom(meta);
+  const actors = header.layout.fields.find((field) => field.name === 'actor')?.count;
   demand(
-    header.actors.length > 0 && actorWordsOf(header.layout).count === header.actors.length,
+    header.actors.length > 0 && actors === header.actors.length,
     'its layout has not as many actors as there are names',
   );
   return { header, end: endFrom(meta) };

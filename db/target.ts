@@ -3,7 +3,16 @@
  * Over another recording, the new one is written beside it and takes its place when it is done.
  */
 
-import { closeSync, existsSync, openSync, readSync, renameSync, rmSync, statSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import { dirname } from 'node:path';
 import Database from 'better-sqlite3';
 import { codeOf, refuse } from './failure.ts';
@@ -50,13 +59,15 @@ export interface Target {
   readonly scratch: string;
 }
 
-/** Decides where a recording for `path` is written; refuses to lose what is not a recording. */
-export const targetFor = (path: string): Target => {
-  const scratch = `${path}.partial`;
-  const folder = dirname(path);
+/** Decides where a recording under a name is written; refuses to lose what is not a recording. */
+export const targetFor = (named: string): Target => {
+  const folder = dirname(named);
   if (!existsSync(folder))
     refuse(`${folder}: there is no such folder; make it or record elsewhere`);
-  const taken = replaceable(path);
+  const taken = replaceable(named);
+  // A link stays one: what it leads to is replaced.
+  const path = taken ? realpathSync(named) : named;
+  const scratch = `${path}.partial`;
   if (replaceable(scratch)) discardScratch(scratch);
   return { path, writes: taken ? scratch : path, scratch };
 };

@@ -41,6 +41,10 @@ export function unknownName(what: string, name: string, known: readonly string[]
   return new InputError(`There is no ${what} "${shortened(name)}"; ${help}`);
 }
 
+/** A message as a sentence: with a full stop, unless it ends with a sign already. */
+export const ended = (message: string): string =>
+  /[.?!]$/.test(message) ? message : `${message}.`;
+
 /** A name as a message shows it. */
 export const shortened = (name: string, length = 200): string =>
   name.length > length ? `${name.slice(0, length)}…` : name;

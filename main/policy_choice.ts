@@ -2,12 +2,11 @@
 
 import type { CompiledScenario } from '#sim/scenario/compile.ts';
 import { directed } from '#sim/sched/policies/directed.ts';
-import { random } from '#sim/sched/policies/random.ts';
+import { policyOf } from '#sim/sched/policies/policy_of.ts';
 import { replay } from '#sim/sched/policies/replay.ts';
-import { roundRobin } from '#sim/sched/policies/round_robin.ts';
 import type { Policy } from '#sim/sched/policy.ts';
 import { type PolicySpec, parseSchedule, policyText, type Schedule } from '#sim/sched/schedule.ts';
-import { InputError, shortened } from './input_error.ts';
+import { ended, InputError, shortened } from './input_error.ts';
 
 export interface ChosenPolicy {
   readonly policy: Policy;
@@ -36,7 +35,7 @@ export function choosePolicy(
 }
 
 const alone = (spec: PolicySpec): ChosenPolicy => ({
-  policy: spec.kind === 'random' ? random(spec.seed) : roundRobin(),
+  policy: policyOf(spec),
   name: policyText(spec),
   unreached: () => [],
 });
@@ -56,7 +55,7 @@ function parsed(text: string, { actors }: CompiledScenario): Schedule {
   const result = parseSchedule(text, actors);
   if ('schedule' in result) return result.schedule;
   const { message, index } = result.fault;
-  throw new InputError(`The schedule, column ${index + 1}: ${shortened(message)}.`, {
+  throw new InputError(`The schedule, column ${index + 1}: ${ended(shortened(message))}`, {
     column: index + 1,
   });
 }

@@ -45,6 +45,8 @@ export interface OpenRecording {
   /** the last position that could be read, if the recorder did not finish */
   readonly recoveredTo: number | undefined;
   readonly layout: RecordType;
+  /** the state at position 0: what decoding a window needs beside its bytes */
+  readonly boot: Uint32Array;
   readonly sites: readonly SiteEntry[];
   readonly findings: readonly Finding[];
 }

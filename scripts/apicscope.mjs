@@ -2,6 +2,7 @@
 
 // The command line program: makes sure of the packages, then runs main/cli.ts under the project's own Node.
 
+import { enableCompileCache } from 'node:module';
 import { foreground } from './setup/foreground.mjs';
 import { entry, inRoot, projectNode } from './setup/project.mjs';
 import { setUpPackages } from './setup.mjs';
@@ -14,6 +15,8 @@ await entry(async () => {
   // Under npm and npx this is the project's Node already: another process would only cost time.
   if (process.features.typescript === 'strip') {
     process.chdir(folder);
+    // Compiled once and kept, the sources load in less than half the time.
+    enableCompileCache(inRoot('node_modules', '.cache', 'apicscope'));
     const { runAsProgram } = await import('../main/cli.ts');
     await runAsProgram();
     return process.exitCode;

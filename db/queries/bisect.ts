@@ -82,9 +82,9 @@ export const bisectCheck = (
     const hit = engine.findings.find(isHit);
     if (hit !== undefined) return answer(hit, engine);
   }
-  if (check.when === 'quiet' && to === reader.steps && reader.end?.halt === 'quiet') {
+  if (check.when === 'quiet' && to === reader.steps && nobodyCouldMove(reader)) {
     arena.words.set(reader.stateAt(to));
-    engine.quiet(to - 1, reader.window(to).actors.at(-1) ?? 0);
+    engine.quiet(Math.max(0, to - 1), reader.window(to).actors.at(-1) ?? 0);
   }
   return answer(
     engine.findings.find((f) => isHit(f) || f.position === 0),
@@ -99,6 +99,10 @@ export const hasCurrentLayout = (reader: Reader): boolean => {
   if (vcpus === undefined || actors === undefined || frames === undefined) return false;
   return JSON.stringify(layoutOf({ vcpus, actors, frames })) === JSON.stringify(layout);
 };
+
+/** How a run ends after which the checks of kind `quiet` are asked. */
+const nobodyCouldMove = (reader: Reader): boolean =>
+  reader.end?.halt === 'quiet' || reader.end?.halt === 'deadlock';
 
 const wordsReadBy = (reader: Reader, check: Check): Set<number> => {
   const globs = [...check.reads, 'vcpu[*].non_root'];

@@ -1,8 +1,7 @@
-// Runs a session to its end: shows how far it is, and ends it when the terminal asks for that.
+// Runs a session to its end, and ends it early when the terminal asks for that.
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Outcome, Session } from '../session.ts';
-import type { Output } from './output.ts';
 
 /** So long a signal may have to wait. */
 const sliceMs = 50;
@@ -10,28 +9,38 @@ const sliceMs = 50;
 /** The first signal ends the run, whose recording stays whole; a second one ends the program. */
 const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-export async function drive(session: Session, output: Output, what: string): Promise<Outcome> {
-  const bar = output.progress(what);
+export interface Driven {
+  readonly session: Session;
+  readonly outcome: Outcome;
+}
+
+/** Signals are heard before `start` makes a file. Calls `report` now and then. */
+export async function drive(
+  start: () => Session,
+  report: (session: Session) => void,
+): Promise<Driven> {
+  let cancelled = false;
   const cancel = (): void => {
-    session.cancel();
+    cancelled = true;
     forget();
   };
   const forget = (): void => {
     for (const signal of signals) process.off(signal, cancel);
   };
   for (const signal of signals) process.on(signal, cancel);
+  let session: Session | undefined;
   try {
+    session = start();
     while (session.advance(sliceMs)) {
-      const { steps, stepsMax } = session.run;
-      bar.report(steps / stepsMax, `${steps} steps`);
+      report(session);
       await nextTurn();
+      if (cancelled) session.cancel();
     }
-    return session.finish();
+    return { session, outcome: session.finish() };
   } catch (error) {
-    session.abandon();
+    session?.abandon();
     throw error;
   } finally {
     forget();
-    bar.end();
   }
 }

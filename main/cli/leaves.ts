@@ -2,14 +2,24 @@
 
 import type { RecordType } from '#sim/arena/fields.ts';
 import { type Leaf, leafAt, leavesMatching, leavesOf } from '#sim/arena/leaves.ts';
-import { type InputError, unknownName } from '../input_error.ts';
+import { InputError, shortened, unknownName } from '../input_error.ts';
+
+const globMax = 256;
+
+/** A glob that costs no more than its length: stars in a row would be tried in every combination. */
+export function plainGlob(glob: string): string {
+  if (glob.length <= globMax) return glob.replace(/\*{3,}/g, '**');
+  throw new InputError(
+    `"${shortened(glob, 40)}" is longer than ${globMax} characters; shorten it.`,
+  );
+}
 
 /** The leaves that any of the globs names, each once, in order of declaration; all if none is given. */
 export function leavesNamed(layout: RecordType, globs: readonly string[] | undefined): Leaf[] {
   if (globs === undefined) return leavesOf(layout);
   const found = new Map<string, Leaf>();
   for (const glob of globs) {
-    const leaves = leavesMatching(layout, glob);
+    const leaves = leavesMatching(layout, plainGlob(glob));
     if (leaves.length === 0) throw unknownField(layout, glob);
     for (const leaf of leaves) found.set(leaf.path, leaf);
   }
@@ -18,7 +28,7 @@ export function leavesNamed(layout: RecordType, globs: readonly string[] | undef
 
 /** The one leaf that a path names. */
 export function leafNamed(layout: RecordType, path: string): Leaf {
-  const leaf = leafAt(layout, path);
+  const leaf = leafAt(layout, plainGlob(path));
   if (leaf === undefined) throw unknownField(layout, path);
   return leaf;
 }

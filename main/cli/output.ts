@@ -71,6 +71,9 @@ export class ProgressBar {
   }
 }
 
+/** Characters of a schedule in a text: a longer one is for programs. */
+export const scheduleShown = 400;
+
 export type Cell = string | number | undefined;
 
 /** Columns that stand under each other; numbers are aligned to the right. */

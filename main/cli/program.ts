@@ -1,5 +1,6 @@
 // The commands, their arguments and their help. What a command does is loaded when it is called.
 
+import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { Library } from '../bundled.ts';
@@ -16,6 +17,11 @@ export interface Context {
 export type Run<A extends unknown[]> = (context: Context, ...args: A) => Status | Promise<Status>;
 
 const libraryFolder = fileURLToPath(new URL('../library', import.meta.url));
+
+const version = (): string => {
+  const file = new URL('../../package.json', import.meta.url);
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+};
 
 /** `done` is called with the status of the command that ran. */
 export function programFor(streams: Streams, done: (status: Status) => void): Command {
@@ -37,6 +43,7 @@ export function programFor(streams: Streams, done: (status: Status) => void): Co
   program
     .description('A debugger with time travel over a model of KVM’s APIC virtualization.')
     .usage('COMMAND [ARGUMENTS] [--json]')
+    .version(version(), '--version', 'print the version')
     .helpCommand(false)
     .addHelpText('after', footer)
     .exitOverride()

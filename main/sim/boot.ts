@@ -1,7 +1,7 @@
 /** The boot image: the machine as a scenario finds it, and its actors at their first step. */
 
 import { alloc_page } from './host/frames.ts';
-import { handle_irq } from './host/irq.ts';
+import { hostInterrupts } from './host/irq.ts';
 import { madvise_dontneed, migrate_page } from './host/mm.ts';
 import { mapSpte } from './hw/ept.ts';
 import { tlbFill } from './hw/tlb.ts';
@@ -284,7 +284,7 @@ const mainOf = (m: Machine, actor: ActorConfig): Steps<unknown> => {
     case 'vcpu':
       return vcpu_run(m, actor.index, actor.program);
     case 'irq':
-      return handle_irq(m, actor.index);
+      return hostInterrupts(m, actor.index);
     case 'mm':
     case 'user':
       return runProgram(m, actor.program);

@@ -141,6 +141,9 @@ export const sdm = <A extends unknown[], R>(source: string, body: ModelFunction<
 export const scenarioActor = <A extends unknown[], R>(body: ModelFunction<A, R>) =>
   stepping('scenario', 'the scenario', body);
 
+/** The scenario's machine is too small for what it does: the run ends with this sentence. */
+export class MachineLimit extends Error {}
+
 export type Condition = (m: Machine, argument: number) => boolean;
 
 /** An actor while it runs: its coroutines, and where its stack is in the arena. */

@@ -72,7 +72,7 @@ function libraryEntry({ name, text }: ScenarioText): LibraryEntry {
 }
 
 function described(number: number, recording: Recording): OpenRecording {
-  const { path, header, end, steps, bytes, recoveredTo, layout, sites, findings } = recording;
+  const { path, header, end, steps, bytes, recoveredTo, layout, boot, sites, findings } = recording;
   return {
     recording: number,
     path,
@@ -81,7 +81,7 @@ function described(number: number, recording: Recording): OpenRecording {
     scenario: header.scenario,
     profile: header.profile,
     switches: header.switches,
-    schedule: end?.schedule ?? scheduleText({ items: recording.choices(), then: undefined }),
+    schedule: end?.schedule ?? scheduleText({ items: recording.choices(), policy: undefined }),
     actors: header.actors,
     steps,
     halt: end?.halt ?? 'cancelled',
@@ -89,6 +89,8 @@ function described(number: number, recording: Recording): OpenRecording {
     bytes,
     recoveredTo,
     layout,
+    // A copy of its own, because buffers of an answer are handed over.
+    boot: boot.slice(),
     sites,
     findings,
   };

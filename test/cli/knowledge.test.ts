@@ -49,6 +49,15 @@ test('a star stays inside one component, two stars do not', async () => {
   expect(many.json.map(({ path }) => path)).toContain('vcpu[1].pi_desc.on');
 });
 
+test('no glob takes long', async () => {
+  for (const glob of [`${'*'.repeat(121)}z`, '**e**e**e**e**e**e**e**e**z', '*.'.repeat(60)]) {
+    expect((await apicscope(['fields', glob])).status).toBe(1);
+  }
+  const { status, err } = await apicscope(['fields', 'v'.repeat(100_000)]);
+  expect(status).toBe(2);
+  expect(err.length).toBeLessThan(200);
+});
+
 test('a glob that fits nothing has found nothing, a misspelt path is a wrong input', async () => {
   expect(await answer('fields', 'zz*')).toEqual({ status: 1, json: [] });
   const { status, err } = await apicscope(['fields', 'vcpu[0].pi_dsc.on']);

@@ -1,5 +1,6 @@
 import { copyFileSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { inflateRawSync } from 'node:zlib';
 import Database from 'better-sqlite3';
 import { expect, test } from 'vitest';
 import { RecordingError } from '../../db/failure.ts';
@@ -131,10 +132,10 @@ for (const [name, sql, sentence] of doctoredCases) {
 /** Replaces the layout by one whose checksum is right. */
 const withLayout = (change: (layout: Record<string, unknown>) => unknown): string =>
   doctored('', (db) => {
-    const row = db.prepare("SELECT value FROM meta WHERE key = 'layout'").get() as {
-      value: string;
-    };
-    const value = JSON.stringify(change(JSON.parse(row.value)));
+    const row = db.prepare("SELECT value FROM meta WHERE key = 'layout'").get();
+    const { value: stored } = row as { value: string | Uint8Array };
+    const text = typeof stored === 'string' ? stored : inflateRawSync(stored).toString();
+    const value = JSON.stringify(change(JSON.parse(text)));
     db.prepare("UPDATE meta SET value = ?, crc = ? WHERE key = 'layout'").run(
       value,
       rowCrc('layout', value),

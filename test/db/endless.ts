@@ -1,4 +1,4 @@
-/** Records a synthetic run that never ends; tells now and then how far it is. For killed.test.ts. */
+/** Records a synthetic run without end and tells how far it is: `killed.test.ts` ends it. */
 import { writeSync } from 'node:fs';
 import { argv } from 'node:process';
 import { Recorder } from '../../db/recorder.ts';

@@ -124,14 +124,14 @@ test('windows that were committed half full are replaced by the full ones', () =
   }
 });
 
-test('steps are committed when 200 ms have passed, whether a window is full or not', () => {
+test('steps are committed when 100 ms have passed, whether a window is full or not', () => {
   let time = 0;
   const machine = synthetic();
   const path = join(folderForTest(), 'run.apicrec');
   const recorder = recorderOf(machine, path, { now: () => time });
   takeSteps(machine, recorder, 500);
   expect(recorder.stepsCommitted).toBe(0);
-  time = 201;
+  time = 101;
   takeSteps(machine, recorder, 64);
   expect(recorder.stepsCommitted).toBeGreaterThanOrEqual(500);
   recorder.abandon();
@@ -184,6 +184,20 @@ test('findings are stored as the checks made them', () => {
   findings.push({ ...finding, position: 95, step: 94 });
   recorder.finish(ended);
   expect(openForTest(path).findings).toEqual(findings);
+});
+
+test('a schedule may be long, and is left out if it is too long to be read again', () => {
+  for (const [length, stored] of [
+    [5_000_000, 5_000_000],
+    [(1 << 25) + 1, 0],
+  ] as const) {
+    const path = join(folderForTest(), 'run.apicrec');
+    const machine = synthetic();
+    const recorder = recorderOf(machine, path);
+    takeSteps(machine, recorder, 10);
+    recorder.finish({ ...ended, schedule: 'é'.repeat(length) });
+    expect(openForTest(path).end?.schedule.length).toBe(stored);
+  }
 });
 
 test('an unknown site prints as its number', () => {

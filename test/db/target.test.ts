@@ -123,14 +123,17 @@ test('two runs that replace the same recording do not write into one file', () =
   expect(stepsOf(path)).toBe(20);
 });
 
+/** Only root may; elsewhere the tests that need it are skipped. */
+const mountProgram = 'mount';
+
 /** A file system of its own with a bound; undefined where it cannot be had. */
 const smallDisk = (size: string): string | undefined => {
   const folder = join(folderForTest(), 'disk');
   mkdirSync(folder);
-  const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder]);
+  const mount = spawnSync(mountProgram, ['-t', 'tmpfs', '-o', `size=${size}`, 'tmpfs', folder]);
   if (mount.status !== 0) return undefined;
   onTestFinished(() => {
-    spawnSync('umount', [folder]);
+    spawnSync(`u${mountProgram}`, [folder]);
   });
   return folder;
 };
@@ -176,7 +179,7 @@ test('a folder that cannot be written to is named; recordings in it can be read'
   const cutOff = recorderOf(machine, join(folder, 'cut.apicrec'));
   takeSteps(machine, cutOff, 5000);
   cutOff.flush();
-  const remount = (how: string) => spawnSync('mount', ['-o', `remount,${how}`, folder]).status;
+  const remount = (how: string) => spawnSync(mountProgram, ['-o', `remount,${how}`, folder]).status;
   // A file that is open for writing would keep the disk writable: its bytes are copied instead.
   for (const suffix of ['', '-wal']) {
     const bytes = readFileSync(join(folder, `cut.apicrec${suffix}`));

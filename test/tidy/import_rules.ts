@@ -16,12 +16,13 @@ const ui = [
 ];
 const model = ['main/sim/arena', 'main/sim/state'];
 const silicon = [...model, 'main/sim/steps.ts', 'main/sim/hw'];
-/** text → tree, names and diagnostics of the scenario language; what the editor needs, without the compiler */
+/** what the editor needs of the scenario language: text → tree, names, diagnostics */
 const scenarioText = [
   'main/sim/scenario/parse.ts',
   'main/sim/scenario/parse',
   'main/sim/scenario/language.ts',
   'main/sim/scenario/language',
+  'main/sim/scenario/compile.ts',
   'main/sim/scenario/diagnostics.ts',
   'main/sim/scenario/diagnostics',
 ];
@@ -46,7 +47,7 @@ export const rules: readonly Rule[] = [
   { from: 'main/sim/checks', files: model, packages: [] },
   { from: 'main/sim/scenario', files: ['main/sim'], packages: ['chevrotain'] },
   { from: 'main/sim', files: ['main/sim'], packages: [] },
-  { from: 'db', files: model, packages: ['better-sqlite3', 'node'] },
+  { from: 'db', files: [...model, 'main/sim/checks'], packages: ['better-sqlite3', 'node'] },
   { from: 'main/import', files: model, packages: [] },
   { from: 'main/export', files: model, packages: [] },
   {
@@ -58,7 +59,7 @@ export const rules: readonly Rule[] = [
   { from: 'preload', files: ['preload'], packages: ['electron'] },
   {
     from: 'renderer',
-    files: ['renderer', 'preload/api.ts', ...model, ...scenarioText],
+    files: ['renderer', 'preload/api.ts', ...model, 'main/sim/checks', ...scenarioText],
     packages: ui,
   },
   { from: 'renderer/widgets', files: ['renderer/theme'], packages: ui },

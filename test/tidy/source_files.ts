@@ -36,7 +36,7 @@ export function importsOf(file: string): Import[] {
 }
 
 /** Only the script blocks of a component; its template imports nothing. */
-const scriptsOf = (text: string): string =>
+export const scriptsOf = (text: string): string =>
   [...text.matchAll(/<script\b[^>]*>([\s\S]*?)<\/script>/g)].map(([, body]) => body).join('\n');
 
 function target(from: string, specifier: string): Import {

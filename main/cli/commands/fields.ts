@@ -3,7 +3,7 @@
 import { type Leaf, leavesMatching, leavesOf } from '#sim/arena/leaves.ts';
 import { limits } from '#sim/state/limits.ts';
 import { layoutOf } from '#sim/state/machine.ts';
-import { unknownField } from '../leaves.ts';
+import { plainGlob, unknownField } from '../leaves.ts';
 import { plural, status, table } from '../output.ts';
 import type { Run } from '../program.ts';
 
@@ -12,7 +12,7 @@ const usual = { vcpus: 2, actors: 4, frames: limits.framesDefault };
 
 export const fields: Run<[string | undefined]> = ({ output }, glob) => {
   const layout = layoutOf(usual);
-  const leaves = glob === undefined ? leavesOf(layout) : leavesMatching(layout, glob);
+  const leaves = glob === undefined ? leavesOf(layout) : leavesMatching(layout, plainGlob(glob));
   if (leaves.length === 0 && glob !== undefined && !glob.includes('*')) {
     throw unknownField(layout, glob);
   }

@@ -8,10 +8,7 @@ import { leafNamed } from '../leaves.ts';
 import { withRecording } from '../open_recording.ts';
 import { status, table } from '../output.ts';
 import type { Run } from '../program.ts';
-import { stepAnswer, stepText } from '../steps.ts';
-
-/** Lists are for reading; whoever wants more says so. */
-const limitDefault = 100;
+import { changeCells, stepAnswer, stepText } from '../steps.ts';
 
 interface WritersOptions {
   readonly before?: number;
@@ -19,15 +16,10 @@ interface WritersOptions {
   readonly limit?: number;
 }
 
-export const writers: Run<[string, string, WritersOptions]> = (
-  { output },
-  path,
-  field,
-  { before, after, limit = limitDefault },
-) =>
+export const writers: Run<[string, string, WritersOptions]> = ({ output }, path, field, range) =>
   withRecording(path, (recording) => {
     leafNamed(recording.layout, field);
-    const found = recording.writers(field, { before, after, limit });
+    const found = recording.writers(field, range);
     const steps = found.map(({ step, actor, function: name, label, fromValue, toValue }) => ({
       step,
       actor,
@@ -62,11 +54,11 @@ export const find: Run<[string, string, RangeOptions & { readonly limit?: number
   { output },
   path,
   expression,
-  { from, to, limit = limitDefault },
+  range,
 ) =>
   withRecording(path, (recording) => {
     const predicate = predicateOf(expression, recording.layout);
-    const positions = recording.find(predicate, { from, to, limit });
+    const positions = recording.find(predicate, range);
     output.answer({ positions }, () =>
       positions.length === 0 ? 'it never becomes true' : positions.join('\n'),
     );
@@ -86,14 +78,7 @@ export const bisect: Run<[string, BisectOptions]> = ({ output }, path, options) 
     const { broken, evaluations, note } = result;
     if (note !== undefined) output.say(note);
     const step = broken && broken.firstBad > 0 ? recording.stepAt(broken.firstBad - 1) : undefined;
-    const told = step && {
-      ...stepAnswer(step),
-      writes: step.writes.map(({ path, fromValue, toValue }) => ({
-        path,
-        from: fromValue,
-        to: toValue,
-      })),
-    };
+    const told = step && stepAnswer(step);
     output.answer({ ...broken, step: told, evaluations, seconds, note }, () => {
       if (broken === undefined) return 'it held in the whole range';
       if (step === undefined) return 'it is broken in the boot image';
@@ -101,7 +86,7 @@ export const bisect: Run<[string, BisectOptions]> = ({ output }, path, options) 
         `last good position ${broken.lastGood}, first bad position ${broken.firstBad}`,
         ...(broken.message === '' ? [] : [broken.message]),
         stepText(step),
-        table(step.writes.map((write) => [`  ${write.path}`, write.from, '→', write.to])),
+        table(step.writes.map((write) => ['', ...changeCells(recording, write)])),
       ].join('\n');
     });
     return broken === undefined ? status.broken : status.asAsked;

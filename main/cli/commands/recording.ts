@@ -1,15 +1,15 @@
 // `info`, `show` and `diff`: what a recording is, and the states in it.
 
 import type { Recording } from '#db/recording.ts';
-import { textOf, valueAt } from '#sim/arena/leaves.ts';
+import { type Leaf, textOf, valueAt } from '#sim/arena/leaves.ts';
 import { scheduleText } from '#sim/sched/schedule.ts';
-import { InputError } from '../../input_error.ts';
+import { InputError, shortened } from '../../input_error.ts';
 import { findingAnswer, findingText, namedFindings } from '../findings.ts';
-import { leavesNamed } from '../leaves.ts';
+import { leavesNamed, plainGlob } from '../leaves.ts';
 import { positionIn, withRecording } from '../open_recording.ts';
-import { plural, status, table } from '../output.ts';
+import { plural, scheduleShown, status, table } from '../output.ts';
 import type { Run } from '../program.ts';
-import { stepAnswer, stepBefore, stepText } from '../steps.ts';
+import { changeAnswer, changeCells, siteText, stepAnswer, stepBefore, stepText } from '../steps.ts';
 
 interface FieldOptions {
   readonly field?: readonly string[];
@@ -43,11 +43,8 @@ const infoOf = (recording: Recording) => {
   };
 };
 
-const scheduleShown = 400;
-
 function infoText(recording: Recording, answer: ReturnType<typeof infoOf>): string {
   const { schedule, switches, halted, message, recoveredTo } = answer;
-  const short = schedule.length > scheduleShown ? `${schedule.slice(0, scheduleShown)}…` : schedule;
   const ended = recoveredTo === undefined ? `${halted}: ${message}` : 'the recorder did not finish';
   return [
     table([
@@ -57,7 +54,7 @@ function infoText(recording: Recording, answer: ReturnType<typeof infoOf>): stri
       ['actors', answer.actors.join(' ')],
       ['steps', String(answer.steps)],
       ['ended', ended],
-      ['schedule', short],
+      ['schedule', shortened(schedule, scheduleShown)],
       ['model', `version ${answer.modelVersion}`],
       ['size', plural(answer.bytes, 'byte')],
     ]),
@@ -88,11 +85,14 @@ export const show: Run<[string, FieldOptions & { readonly at?: number }]> = (
         `position ${position} of ${recording.steps}`,
         step === undefined ? 'no step led here: this is the boot image' : stepText(step),
         '',
-        table(leaves.map((leaf) => [leaf.path, textOf(words, leaf)])),
+        table(leaves.map((leaf) => [leaf.path, valueText(recording, words, leaf)])),
       ].join('\n'),
     );
     return status.asAsked;
   });
+
+const valueText = (recording: Recording, words: Uint32Array, leaf: Leaf): string =>
+  leaf.format === 'site' ? siteText(recording, words[leaf.word]!) : textOf(words, leaf);
 
 function positionAt(recording: Recording, at: number | undefined): number {
   if (at === undefined || at <= recording.steps) return at ?? recording.steps;
@@ -111,16 +111,12 @@ export const diff: Run<[string, string, string, FieldOptions]> = (
   withRecording(path, (recording) => {
     const [a, b] = [positionIn(recording, textA), positionIn(recording, textB)];
     if (field !== undefined) leavesNamed(recording.layout, field);
-    const found = recording.diff(a, b, field);
-    const changes = found.map(({ path, fromValue, toValue }) => ({
-      path,
-      from: fromValue,
-      to: toValue,
-    }));
+    const found = recording.diff(a, b, field?.map(plainGlob));
+    const changes = found.map(changeAnswer);
     output.answer({ a, b, changes }, () =>
       found.length === 0
         ? `nothing differs between positions ${a} and ${b}`
-        : table(found.map((change) => [change.path, change.from, '→', change.to])),
+        : table(found.map((change) => changeCells(recording, change))),
     );
     return status.asAsked;
   });

@@ -1,10 +1,11 @@
 // `run`: runs a scenario under all checks and tells what it came to.
 
 import { resolve } from 'node:path';
-import { type Outcome, type RunSettings, startRun } from '../../session.ts';
+import { shortened } from '../../input_error.ts';
+import { type Outcome, type RunSettings, type Session, startRun } from '../../session.ts';
 import { drive } from '../drive.ts';
 import { findingAnswer, findingText } from '../findings.ts';
-import { plural, type Status, status } from '../output.ts';
+import { plural, type Status, scheduleShown, status } from '../output.ts';
 import type { Run } from '../program.ts';
 
 interface RunOptions {
@@ -20,8 +21,11 @@ export const run: Run<[string, RunOptions]> = async ({ output, library }, scenar
   const source = library.named(scenario);
   const settings: RunSettings = { ...options, switches: options.set };
   const recording = options.output === undefined ? undefined : resolve(options.output);
-  const session = startRun(source, settings, recording);
-  const outcome = await drive(session, output, `running ${source.name}`);
+  const bar = output.progress(`running ${source.name}`);
+  const start = (): Session => startRun(source, settings, recording);
+  const { outcome } = await drive(start, ({ run: { steps, stepsMax } }) =>
+    bar.report(steps / stepsMax, `${steps} steps`),
+  ).finally(() => bar.end());
   for (const note of outcome.notes) output.say(note);
   output.answer(answerOf(outcome, recording), () => textOf(outcome, recording));
   return statusOf(outcome);
@@ -41,17 +45,17 @@ const answerOf = (outcome: Outcome, recording: string | undefined) => {
   };
 };
 
-/** A schedule longer than this is for programs. */
-const scheduleShown = 400;
+/** Thousands apart; the runtime's own way of doing this takes 10 ms to load. */
+const grouped = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ' ');
 
 function textOf(outcome: Outcome, recording: string | undefined): string {
   const { steps, schedule, findings, halted, message, seconds, stepsPerSecond } = outcome;
-  const pace = `${stepsPerSecond.toLocaleString('en-US')} steps/s`;
+  const pace = `${grouped(stepsPerSecond)} steps/s`;
   return [
     ...findings.map(findingText),
     `${plural(steps, 'step')} in ${seconds.toFixed(3)} s (${pace}); ${halted}: ${message}`,
     findings.length === 0 ? 'no invariant broke' : plural(findings.length, 'finding'),
-    `schedule: ${schedule.length > scheduleShown ? `${schedule.slice(0, scheduleShown)}…` : schedule}`,
-    ...(recording === undefined ? [] : [`recorded in ${recording}`]),
+    `schedule: ${shortened(schedule, scheduleShown)}`,
+    ...(recording === undefined ? [] : [`recorded; to open it: npm start -- ${recording}`]),
   ].join('\n');
 }

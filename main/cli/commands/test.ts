@@ -19,8 +19,7 @@ export const test: Run<[readonly string[], TestOptions]> = async (context, names
   const sources = sourcesOf(context, names, options.all === true);
   let failed = 0;
   for (const [i, source] of sources.entries()) {
-    bar.report(i / sources.length, source.name);
-    const unmet = await unmetBy(context, source);
+    const unmet = await unmetBy(source, () => bar.report(i / sources.length, source.name));
     if (unmet.length > 0) failed++;
     failures.push(...unmet.map((one) => ({ id: source.name, ...one })));
   }
@@ -44,9 +43,10 @@ function sourcesOf({ library }: Context, names: readonly string[], all: boolean)
   return all ? library.all() : names.map((name) => library.named(name));
 }
 
-async function unmetBy({ output }: Context, source: ScenarioText): Promise<Unmet[]> {
-  const session = startRun(source);
-  const { findings, halted } = await drive(session, output, `testing ${source.name}`);
-  if (halted === 'cancelled') throw new InputError('The test was cancelled.');
+async function unmetBy(source: ScenarioText, report: () => void): Promise<Unmet[]> {
+  report();
+  const { session, outcome } = await drive(() => startRun(source), report);
+  const { findings, halted } = outcome;
+  if (halted === 'cancelled') return [{ expected: 'a run to its end', got: 'it was cancelled' }];
   return unmet(session.scenario.expectations, findings, session.machine.arena.words);
 }

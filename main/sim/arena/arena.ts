@@ -22,6 +22,8 @@ export class Arena {
   used = 0;
   ends = new Uint32Array(stepsInitial);
   stepsKept = 0;
+  /** steps taken back and not performed again: what `redo` can do */
+  #undone = 0;
 
   /** Words read by the current step, if reads are logged; doubles are kept. */
   readsLogged = false;
@@ -55,6 +57,7 @@ export class Arena {
     this.ends[this.stepsKept++] = this.used;
     this.position++;
     this.readsUsed = 0;
+    this.#undone = 0;
   }
 
   /** First entry of kept step `k` (0-based among the kept ones), as an index into `writes`. */
@@ -72,18 +75,20 @@ export class Arena {
     }
     this.used = start;
     this.position--;
+    this.#undone++;
   }
 
   /** Performs again the step that `undo` just took back. */
   redo(): void {
-    const end = this.ends[this.stepsKept];
-    if (end === undefined || end < this.used) throw new Error('arena: nothing to redo');
+    if (this.#undone === 0) throw new Error('arena: no step was taken back');
+    const end = this.ends[this.stepsKept]!;
     for (let i = this.used; i < end; i += LOG_STRIDE) {
       this.words[this.writes[i]!] = this.writes[i + 2]!;
     }
     this.used = end;
     this.stepsKept++;
     this.position++;
+    this.#undone--;
   }
 
   /** Forgets the log; the state and the position stay. Call it between steps only. */
@@ -91,6 +96,7 @@ export class Arena {
     this.firstKept = this.position;
     this.stepsKept = 0;
     this.used = 0;
+    this.#undone = 0;
   }
 
   #logRead(word: number): void {

@@ -1,6 +1,7 @@
 /**
  * A window: a keyframe and up to 4,096 steps after it, and how it is read from its bytes.
- * Pure, so that both the main process and the window on the screen read it. Every byte that is decoded is taken for foreign: a doctored window is an error.
+ * Pure, so that both the main process and the window on the screen read it. Every byte that is
+ * decoded is taken for foreign: a doctored window is an error.
  */
 import { LOG_STRIDE } from './arena.ts';
 
@@ -120,36 +121,64 @@ const keyframeFrom = (reader: Reader, boot: Uint32Array): Uint32Array => {
   return keyframe;
 };
 
-const endsFrom = (reader: Reader, count: number): Uint32Array => {
-  const ends = new Uint32Array(count);
-  let end = 0;
-  for (let k = 0; k < count; k++) {
-    // A write takes two bytes or more: a larger sum cannot be true, and is not allocated.
-    end += reader.number(reader.bytes.length, 'write counts') * LOG_STRIDE;
-    if (end * 2 > reader.bytes.length * LOG_STRIDE)
-      throw damaged('it claims more writes than it has');
-    ends[k] = end;
+/** The steps of each actor, one actor after the other: the order of the columns of writes. */
+export const stepsByActor = (actors: Uint8Array, count: number): Uint16Array => {
+  const next = new Uint16Array(257);
+  for (let k = 0; k < count; k++) next[actors[k]! + 1]!++;
+  for (let actor = 1; actor < next.length; actor++) next[actor]! += next[actor - 1]!;
+  const order = new Uint16Array(count);
+  for (let k = 0; k < count; k++) order[next[actors[k]!]!++] = k;
+  return order;
+};
+
+const endsFrom = (reader: Reader, order: Uint16Array): Uint32Array => {
+  const ends = new Uint32Array(order.length);
+  // A write takes two bytes or more: a larger sum cannot be true, and is not allocated.
+  const writesMax = reader.bytes.length >>> 1;
+  for (const k of order) ends[k] = reader.number(writesMax, 'write counts');
+  let sum = 0;
+  for (let k = 0; k < ends.length; k++) {
+    sum += ends[k]!;
+    if (sum > writesMax) throw damaged('it claims more writes than it has');
+    ends[k] = sum * LOG_STRIDE;
   }
   return ends;
 };
 
-const writesFrom = (reader: Reader, keyframe: Uint32Array, end: number): Uint32Array => {
-  const dictionary = reader.gaps(
-    reader.number(Math.min(keyframe.length, end / LOG_STRIDE), 'list of words'),
-    keyframe.length,
-    'list of words',
-  );
-  const writes = new Uint32Array(end);
-  for (let i = 0; i < end; i += LOG_STRIDE) {
-    const word = dictionary[reader.number(dictionary.length, 'writes')];
-    if (word === undefined) throw damaged('a write names a word that it does not list');
-    writes[i] = word;
+const wordsInto = (
+  writes: Uint32Array,
+  reader: Reader,
+  { ends, order, wordCount }: { ends: Uint32Array; order: Uint16Array; wordCount: number },
+): void => {
+  const most = Math.min(wordCount, writes.length / LOG_STRIDE);
+  const dictionary = reader.gaps(reader.number(most, 'list of words'), wordCount, 'list of words');
+  for (const k of order) {
+    for (let i = k === 0 ? 0 : ends[k - 1]!; i < ends[k]!; i += LOG_STRIDE) {
+      const word = dictionary[reader.number(dictionary.length, 'writes')];
+      if (word === undefined) throw damaged('a write names a word that it does not list');
+      writes[i] = word;
+    }
   }
+};
+
+const writesFrom = (
+  reader: Reader,
+  keyframe: Uint32Array,
+  { ends, order }: { ends: Uint32Array; order: Uint16Array },
+): Uint32Array => {
+  const writes = new Uint32Array(ends[ends.length - 1] ?? 0);
+  wordsInto(writes, reader, { ends, order, wordCount: keyframe.length });
+  for (const k of order) {
+    for (let i = k === 0 ? 0 : ends[k - 1]!; i < ends[k]!; i += LOG_STRIDE) {
+      writes[i + 2] = reader.number(0xffff_ffff, 'values');
+    }
+  }
+  // Actors write the same words: what a write found is known only in the order of the steps.
   const state = keyframe.slice();
-  for (let i = 0; i < end; i += LOG_STRIDE) {
+  for (let i = 0; i < writes.length; i += LOG_STRIDE) {
     const word = writes[i]!;
     const old = state[word]!;
-    const value = unzigzag(old, reader.number(0xffff_ffff, 'values'));
+    const value = unzigzag(old, writes[i + 2]!);
     writes[i + 1] = old;
     writes[i + 2] = value;
     state[word] = value;
@@ -169,8 +198,9 @@ export const decodeWindow = (bytes: Uint8Array, boot: Uint32Array): Window => {
   }
   const keyframe = keyframeFrom(reader, boot);
   const actors = reader.take(count, 'actors');
-  const writeEnds = endsFrom(reader, count);
-  const writes = writesFrom(reader, keyframe, writeEnds[count - 1] ?? 0);
+  const order = stepsByActor(actors, count);
+  const writeEnds = endsFrom(reader, order);
+  const writes = writesFrom(reader, keyframe, { ends: writeEnds, order });
   if (reader.at !== bytes.length) throw damaged(`${bytes.length - reader.at} bytes follow its end`);
   return { first, count, keyframe, actors, writeEnds, writes };
 };

@@ -1,9 +1,13 @@
 /**
  * Writes windows: columns of bytes in which equal things stand together, so that a cheap
- * compressor finds them. Nothing is allocated for a step.
+ * compressor finds them. The writes stand actor by actor: what an actor does again is then a long
+ * repetition, however the actors took turns. Nothing is allocated for a step.
  */
 import { LOG_STRIDE } from './arena.ts';
-import { codecVersion } from './window.ts';
+import { codecVersion, stepsByActor } from './window.ts';
+
+/** Where the entries of step `k` begin. */
+const startOf = (ends: Uint32Array, k: number): number => (k === 0 ? 0 : ends[k - 1]!);
 
 /** Steps to encode: part of the arena's log, and the state before them. */
 export interface WindowSource {
@@ -19,8 +23,7 @@ export interface WindowSource {
 }
 
 /** Index into `writes` of the source's first entry. */
-export const sourceStart = (source: WindowSource): number =>
-  source.firstEnd === 0 ? 0 : source.ends[source.firstEnd - 1]!;
+export const sourceStart = (source: WindowSource): number => startOf(source.ends, source.firstEnd);
 
 const sourceEnd = (source: WindowSource): number =>
   source.count === 0 ? sourceStart(source) : source.ends[source.firstEnd + source.count - 1]!;
@@ -92,11 +95,13 @@ export class WindowEncoder {
     at = putVarint(out, at, this.#boot.length);
     at = this.#putKeyframe(at, changed, source.keyframe);
     out.set(source.actors.subarray(0, source.count), at);
-    at = this.#putCounts(at + source.count, source);
+    const order = stepsByActor(source.actors, source.count);
+    at = this.#putCounts(at + source.count, source, order);
     this.#collectWords(source.writes, start, end);
     at = putVarint(out, at, this.words.length);
     at = putGaps(out, at, this.words);
-    at = this.#putWrites(at, source.writes, start, end);
+    at = this.#putWords(at, source, order);
+    at = this.#putValues(at, source, order);
     for (const word of this.words) this.#slots[word] = 0;
     return out.subarray(0, at);
   }
@@ -126,14 +131,11 @@ export class WindowEncoder {
     return at;
   }
 
-  #putCounts(start: number, source: WindowSource): number {
-    const { ends, firstEnd } = source;
+  #putCounts(start: number, source: WindowSource, order: Uint16Array): number {
     let at = start;
-    let previous = sourceStart(source);
-    for (let k = firstEnd; k < firstEnd + source.count; k++) {
-      const end = ends[k]!;
-      at = putVarint(this.#out, at, (end - previous) / LOG_STRIDE);
-      previous = end;
+    for (let j = 0; j < order.length; j++) {
+      const k = source.firstEnd + order[j]!;
+      at = putVarint(this.#out, at, (source.ends[k]! - startOf(source.ends, k)) / LOG_STRIDE);
     }
     return at;
   }
@@ -152,13 +154,31 @@ export class WindowEncoder {
     for (let i = 0; i < used; i++) slots[list[i]!] = i + 1;
   }
 
-  #putWrites(from: number, writes: Uint32Array, start: number, end: number): number {
+  #putWords(start: number, source: WindowSource, order: Uint16Array): number {
+    const { writes, ends, firstEnd } = source;
     const out = this.#out;
     const slots = this.#slots;
-    let at = from;
-    for (let i = start; i < end; i += LOG_STRIDE) at = putVarint(out, at, slots[writes[i]!]! - 1);
-    for (let i = start; i < end; i += LOG_STRIDE) {
-      at = putVarint(out, at, zigzag(writes[i + 1]!, writes[i + 2]!));
+    let at = start;
+    for (let j = 0; j < order.length; j++) {
+      const k = firstEnd + order[j]!;
+      const end = ends[k]!;
+      for (let i = startOf(ends, k); i < end; i += LOG_STRIDE) {
+        at = putVarint(out, at, slots[writes[i]!]! - 1);
+      }
+    }
+    return at;
+  }
+
+  #putValues(start: number, source: WindowSource, order: Uint16Array): number {
+    const { writes, ends, firstEnd } = source;
+    const out = this.#out;
+    let at = start;
+    for (let j = 0; j < order.length; j++) {
+      const k = firstEnd + order[j]!;
+      const end = ends[k]!;
+      for (let i = startOf(ends, k); i < end; i += LOG_STRIDE) {
+        at = putVarint(out, at, zigzag(writes[i + 1]!, writes[i + 2]!));
+      }
     }
     return at;
   }

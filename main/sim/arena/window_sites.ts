@@ -22,13 +22,14 @@ export interface ActorWords {
 
 const arrayCount = (of: RecordType, name: string): number => {
   const field = of.fields.find((f) => f.name === name && f.kind === 'array');
-  if (field === undefined) throw new Error(`layout: there is no array ${name} in ${of.name}`);
+  if (field === undefined)
+    throw new Error(`the layout is damaged: there is no array ${name} in ${of.name}`);
   return field.count;
 };
 
 const wordOf = (layout: RecordType, path: string): number => {
   const leaf = leafAt(layout, path);
-  if (leaf === undefined) throw new Error(`layout: there is no field ${path}`);
+  if (leaf === undefined) throw new Error(`the layout is damaged: there is no field ${path}`);
   return leaf.word;
 };
 
@@ -38,7 +39,8 @@ export const actorWordsOf = (layout: RecordType): ActorWords => {
   const words = (path: string): Uint32Array =>
     Uint32Array.from({ length: count }, (_, i) => wordOf(layout, `actor[${i}].${path}`));
   const actor = layout.fields.find((f) => f.name === 'actor')?.of;
-  if (actor === undefined || count === 0) throw new Error('layout: there are no actors');
+  if (actor === undefined || count === 0)
+    throw new Error('the layout is damaged: there are no actors');
   const depthMax = arrayCount(actor, 'stack');
   const site = words('stack[0].site');
   const frameWords = depthMax < 2 ? 0 : wordOf(layout, 'actor[0].stack[1].site') - site[0]!;

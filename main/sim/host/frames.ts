@@ -1,6 +1,6 @@
 /** Page frames: allocation and references. */
 import { firstFrame } from '../state/machine.ts';
-import type { Machine } from '../steps.ts';
+import { type Machine, MachineLimit } from '../steps.ts';
 
 const claim = (m: Machine, pfn: number): number => {
   const frame = m.frame[pfn]!;
@@ -13,7 +13,7 @@ const claim = (m: Machine, pfn: number): number => {
 };
 
 /**
- * Takes a frame with one reference; −1 if there is none. Frames that were never used come first,
+ * Takes a frame with one reference. Frames that were never used come first,
  * so that a use after free is not hidden by a quick reuse.
  * @kvm mm/page_alloc.c
  */
@@ -25,7 +25,12 @@ export const alloc_page = (m: Machine): number => {
     if (!frame.freed) return claim(m, pfn);
     if (reused < 0) reused = pfn;
   }
-  return reused < 0 ? -1 : claim(m, reused);
+  if (reused < 0) {
+    throw new MachineLimit(
+      `all ${m.frame.length} page frames are in use; give the machine more with \`frames\``,
+    );
+  }
+  return claim(m, reused);
 };
 
 /** @kvm include/linux/mm.h */

@@ -27,12 +27,14 @@ export const hrtimer_cancel = linux(file, function* hrtimer_cancel(m: Machine, v
 /** What a timer calls; true lets it run again at `expires`. */
 export type TimerCallback = (m: Machine, vcpu: number) => Steps<boolean>;
 
-/** Fires the timer of a vCPU once. */
+const due: Condition = (m, vcpu) => timerOf(m, vcpu).armed && timerOf(m, vcpu).expires <= m.vm.now;
+
+/** Fires the timer of a vCPU once, when the clock has come so far. */
 export const __run_hrtimer = linux(
   file,
   function* __run_hrtimer(m: Machine, vcpu: number, callback: TimerCallback) {
     const timer = timerOf(m, vcpu);
-    yield m.step('take the timer out of the queue; its callback runs');
+    yield m.park('the timer is due: take it out of the queue', due, vcpu);
     timer.armed = false;
     timer.running = true;
     const restart: boolean = yield* callback(m, vcpu);
@@ -43,15 +45,10 @@ export const __run_hrtimer = linux(
   },
 );
 
-const due: Condition = (m, vcpu) => timerOf(m, vcpu).armed && timerOf(m, vcpu).expires <= m.vm.now;
-
-/** The actor of a vCPU's timer: fires it whenever the clock has come so far. */
+/** The actor of a vCPU's timer. */
 export const hrtimer_interrupt = linux(
   file,
   function* hrtimer_interrupt(m: Machine, vcpu: number, callback: TimerCallback) {
-    for (;;) {
-      yield m.park('the timer is due', due, vcpu);
-      yield* __run_hrtimer(m, vcpu, callback);
-    }
+    for (;;) yield* __run_hrtimer(m, vcpu, callback);
   },
 );

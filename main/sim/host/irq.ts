@@ -56,9 +56,9 @@ export const smp_call_function_many = linux(
   'kernel/smp.c',
   function* smp_call_function_many(m: Machine, mask: number, wait: boolean) {
     const sender = m.current;
-    yield m.step('send the call-function IPI to the CPUs in {mask}', mask);
     for (let cpu = 0; cpu < m.cpu.length; cpu++) {
       if ((mask & (1 << cpu)) === 0) continue;
+      yield m.step('send the call-function IPI to CPU {cpu}', cpu);
       m.cpu[cpu]!.call_queue.set(sender);
       m.cpu[cpu]!.ipis++;
       m.cpu[cpu]!.pending.set(hostVector.CALL_FUNCTION);
@@ -76,9 +76,9 @@ const canTakeInterrupt = (m: Machine, cpu: number): boolean =>
   m.cpu[cpu]!.irqs_on && interruptPending(m, cpu);
 
 /** The interrupt context of a physical CPU: runs whenever interrupts are on and one is pending. */
-export const handle_irq = linux(
-  'arch/x86/kernel/irq.c',
-  function* handle_irq(m: Machine, cpu: number) {
+export const hostInterrupts = linux(
+  'arch/x86/kernel/smp.c',
+  function* hostInterrupts(m: Machine, cpu: number) {
     for (;;) {
       yield m.park('run the handlers of the pending interrupts', canTakeInterrupt, cpu);
       takeInterrupts(m, cpu);

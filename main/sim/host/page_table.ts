@@ -17,23 +17,26 @@ const notMigrating = (m: Machine, pte: number): boolean => !m.pte[pte]!.migratin
  * The frame behind an address, with a reference taken; faults it in if the entry is not present.
  * @kvm virt/kvm/kvm_main.c (over get_user_pages)
  */
-export const hva_to_pfn = linux('mm/gup.c', function* get_user_pages(m: Machine, hva: number) {
-  const index = pteOf(m, hva);
-  yield m.step('read the primary PTE');
-  const pte = m.pte[index];
-  if (pte === undefined || !pte.used) return PFN_ERR;
-  if (pte.present) {
+export const hva_to_pfn = linux(
+  'mm/gup.c',
+  function* get_user_pages_unlocked(m: Machine, hva: number) {
+    const index = pteOf(m, hva);
+    yield m.step('read the primary PTE');
+    const pte = m.pte[index];
+    if (pte === undefined || !pte.used) return PFN_ERR;
+    if (pte.present) {
+      get_page(m, pte.pfn);
+      return pte.pfn;
+    }
+    yield m.park('fault the page in; a migration entry makes it wait', notMigrating, index);
+    if (!pte.used) return PFN_ERR;
+    if (!pte.present) {
+      const pfn = alloc_page(m);
+      if (pfn < 0) return PFN_ERR;
+      pte.pfn = pfn;
+      pte.present = true;
+    }
     get_page(m, pte.pfn);
     return pte.pfn;
-  }
-  yield m.park('fault the page in; a migration entry makes it wait', notMigrating, index);
-  if (!pte.used) return PFN_ERR;
-  if (!pte.present) {
-    const pfn = alloc_page(m);
-    if (pfn < 0) return PFN_ERR;
-    pte.pfn = pfn;
-    pte.present = true;
-  }
-  get_page(m, pte.pfn);
-  return pte.pfn;
-});
+  },
+);

@@ -1,3 +1,6 @@
 /** Error numbers that KVM's functions return, negated. */
 export const EBUSY = 16;
 export const EINVAL = 22;
+export const ERANGE = 34;
+/** The access is for another device. */
+export const EOPNOTSUPP = 95;

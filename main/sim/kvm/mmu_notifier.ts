@@ -5,12 +5,12 @@ import {
   write_lock_mmu,
   write_unlock_mmu,
 } from '../host/locks.ts';
-import { hvaOfApicAccessPage } from '../state/addresses.ts';
+import { apicAccessGfn } from '../state/addresses.ts';
 import { PAGE_SIZE } from '../state/machine.ts';
 import { KVM_REQ } from '../state/requests.ts';
-import { kvm, type Machine, type MmuNotifierOps } from '../steps.ts';
+import { type Body, kvm, type Machine, type MmuNotifierOps, type Steps } from '../steps.ts';
 import { kvm_make_all_cpus_request } from './kvm_main.ts';
-import { kvm_unmap_gfn_range } from './mmu/mmu.ts';
+import { gfn_to_memslot, hvaInSlot, kvm_unmap_gfn_range } from './mmu/mmu.ts';
 import { INVALID_GFN } from './mmu_invalidate.ts';
 
 const file = 'virt/kvm/kvm_main.c';
@@ -30,10 +30,7 @@ const slotOfHva = (m: Machine, hva: number): number => {
  */
 export const kvm_flush_remote_tlbs = kvm(file, function* kvm_flush_remote_tlbs(m: Machine) {
   m.vm.stat.remote_tlb_flush_requests++;
-  yield* kvm_make_all_cpus_request(
-    m,
-    m.on('zap-flush-all-roots') ? KVM_REQ.TLB_FLUSH : KVM_REQ.TLB_FLUSH_CURRENT,
-  );
+  yield* kvm_make_all_cpus_request(m, KVM_REQ.TLB_FLUSH);
 });
 
 /** Widens the union of the ongoing ranges, which is never shrunk until all have ended. */
@@ -43,6 +40,13 @@ export const kvm_mmu_invalidate_range_add = (m: Machine, gfn: number): void => {
   if (empty || gfn < vm.mmu_invalidate_range_start) vm.mmu_invalidate_range_start = gfn;
   if (empty || gfn + 1 > vm.mmu_invalidate_range_end) vm.mmu_invalidate_range_end = gfn + 1;
 };
+
+/** Zaps, and flushes if something was there; between the two, TLBs may hold what is gone. */
+export function* zapAndFlush(m: Machine, zap: Steps<boolean>): Body<void> {
+  m.vm.spec.zap_unflushed++;
+  if (yield* zap) yield* kvm_flush_remote_tlbs(m);
+  m.vm.spec.zap_unflushed--;
+}
 
 const handleHvaRange = kvm(
   file,
@@ -60,9 +64,25 @@ const handleHvaRange = kvm(
     const { base_gfn, userspace_addr } = vm.memslot[slot]!;
     const gfn = base_gfn + (hva - userspace_addr) / PAGE_SIZE;
     kvm_mmu_invalidate_range_add(m, gfn);
-    if (yield* kvm_unmap_gfn_range(m, slot, gfn)) yield* kvm_flush_remote_tlbs(m);
+    const ongoing = vm.spec.ongoing[m.current]!;
+    ongoing.gfn = gfn;
+    ongoing.active = true;
+    yield* zapAndFlush(m, kvm_unmap_gfn_range(m, slot, gfn));
     yield m.step('unlock mmu_lock');
     write_unlock_mmu(m);
+  },
+);
+
+/**
+ * Asks every vCPU for a reload if the range covers the APIC-access page. e649b3f0188f made this the
+ * secondary hook, called where the primary entry is gone.
+ */
+const invalidate_range = kvm(
+  'arch/x86/kvm/x86.c',
+  function* kvm_arch_mmu_notifier_invalidate_range(m: Machine, hva: number) {
+    const slot = gfn_to_memslot(m, apicAccessGfn);
+    if (slot < 0 || hvaInSlot(m, slot, apicAccessGfn) !== hva) return;
+    yield* kvm_make_all_cpus_request(m, KVM_REQ.APIC_PAGE_RELOAD);
   },
 );
 
@@ -77,19 +97,7 @@ const invalidate_range_start = kvm(
     const slot = slotOfHva(m, hva);
     if (slot >= 0) yield* handleHvaRange(m, hva, slot);
     // b1394e745b94 asked for the reload here, after mmu_lock was dropped.
-    if (hva === hvaOfApicAccessPage && m.switch('apic-reload-hook') === 'range_start') {
-      yield* kvm_make_all_cpus_request(m, KVM_REQ.APIC_PAGE_RELOAD);
-    }
-  },
-);
-
-/** e649b3f0188f asked for the reload from here, where the primary entry is gone. */
-const invalidate_range = kvm(
-  'arch/x86/kvm/x86.c',
-  function* kvm_arch_mmu_notifier_invalidate_range(m: Machine, hva: number) {
-    if (hva === hvaOfApicAccessPage && m.switch('apic-reload-hook') === 'invalidate_range') {
-      yield* kvm_make_all_cpus_request(m, KVM_REQ.APIC_PAGE_RELOAD);
-    }
+    if (m.switch('apic-reload-hook') === 'range_start') yield* invalidate_range(m, hva);
   },
 );
 
@@ -102,10 +110,11 @@ const invalidate_range_end = kvm(
       write_lock_mmu(m);
       yield m.step('raise mmu_invalidate_seq');
       vm.mmu_invalidate_seq++;
-      vm.spec.seq_high = Math.max(vm.spec.seq_high, vm.mmu_invalidate_seq);
       yield m.step('lower mmu_invalidate_in_progress');
       vm.mmu_invalidate_in_progress--;
       vm.spec.invalidations--;
+      vm.spec.ongoing[m.current]!.active = false;
+      vm.spec.ends++;
       yield m.step('unlock mmu_lock');
       write_unlock_mmu(m);
     }

@@ -1,8 +1,13 @@
 /** The life of a vCPU thread: requests, entry into the guest, exits, halting. */
 
+import { put_page } from '../host/frames.ts';
 import { local_irq_disable, local_irq_enable } from '../host/irq.ts';
 import { srcu_read_lock, srcu_read_unlock } from '../host/locks.ts';
+import { hva_to_pfn } from '../host/page_table.ts';
+import { readFrame, writeFrame } from '../hw/memory.ts';
 import { vmEntry } from '../hw/vm_entry.ts';
+import { apicAccessGfn } from '../state/addresses.ts';
+import { PAGE_SIZE } from '../state/machine.ts';
 import type { Program } from '../state/program.ts';
 import { KVM_REQ, type RequestNumber } from '../state/requests.ts';
 import { mpState, vcpuMode } from '../state/vcpu.ts';
@@ -10,7 +15,14 @@ import { exitReason } from '../state/vmcs.ts';
 import { type Body, kvm, type Machine, type Steps } from '../steps.ts';
 import { kvm_request_pending, kvm_vcpu_block, setMode } from './kvm_main.ts';
 import { apic_mmio_read, apic_mmio_write } from './lapic.ts';
-import { kvm_apicv_activated, kvm_mmu_load, kvm_tdp_page_fault, RET_PF } from './mmu/mmu.ts';
+import {
+  gfn_to_memslot,
+  hvaInSlot,
+  kvm_apicv_activated,
+  kvm_mmu_load,
+  kvm_tdp_page_fault,
+  RET_PF,
+} from './mmu/mmu.ts';
 import { vmx_sync_pir_to_irr } from './vmx/posted_intr.ts';
 import {
   vmx_flush_tlb_all,
@@ -31,6 +43,11 @@ const noteTaken = (m: Machine, vcpu: number, request: RequestNumber): void => {
 const kvm_vcpu_flush_tlb_all = kvm(
   file,
   function* kvm_vcpu_flush_tlb_all(m: Machine, vcpu: number) {
+    if (!m.on('zap-flush-all-roots')) {
+      yield m.step('flush the current EP4TA');
+      vmx_flush_tlb_current(m, vcpu);
+      return;
+    }
     yield m.step('flush every EP4TA; TLB_FLUSH_CURRENT is done with it');
     vmx_flush_tlb_all(m, vcpu);
     const { requests } = m.vcpu[vcpu]!;
@@ -81,39 +98,38 @@ const handlers: readonly Handler[] = [
 ];
 
 /**
- * Takes a request and handles it. The bit is cleared before the handler runs, so that a request
- * made meanwhile is seen later; without `req-clear-before-handle` it is cleared after.
- * @kvm include/linux/kvm_host.h: kvm_check_request
+ * Is the request set? Clears it, so that a request made while the handler runs is seen later.
+ * Without `req-clear-before-handle` the caller clears it behind the handler.
  */
-const checkAndHandle = kvm(
+const kvm_check_request = kvm(
   'include/linux/kvm_host.h',
-  function* kvm_check_request(m: Machine, vcpuIndex: number, { request, handle }: Handler) {
+  function* kvm_check_request(m: Machine, vcpuIndex: number, request: RequestNumber) {
     const { requests } = m.vcpu[vcpuIndex]!;
     yield m.step('is request {request} set?', request);
-    if (!requests.has(request)) return;
+    if (!requests.has(request)) return false;
     if (m.on('req-clear-before-handle')) {
       yield m.step('clear request {request}', request);
       requests.clear(request);
-      noteTaken(m, vcpuIndex, request);
-      yield* handle(m, vcpuIndex);
-    } else {
-      noteTaken(m, vcpuIndex, request);
-      yield* handle(m, vcpuIndex);
-      yield m.step('clear request {request}', request);
-      requests.clear(request);
     }
+    noteTaken(m, vcpuIndex, request);
+    return true;
   },
 );
 
+function* handleRequests(m: Machine, vcpuIndex: number): Body<void> {
+  for (const { request, handle } of handlers) {
+    if (!(yield* kvm_check_request(m, vcpuIndex, request))) continue;
+    yield* handle(m, vcpuIndex);
+    if (m.on('req-clear-before-handle')) continue;
+    yield m.step('clear request {request}, its handler being done', request);
+    m.vcpu[vcpuIndex]!.requests.clear(request);
+  }
+}
+
 /** @omits injection: no interrupt source is modelled yet */
-const inject_pending_events = kvm(
-  file,
-  function* kvm_check_and_inject_events(m: Machine, vcpuIndex: number) {
-    yield m.step('EVENT: clear it and look for events to inject');
-    m.vcpu[vcpuIndex]!.requests.clear(KVM_REQ.EVENT);
-    noteTaken(m, vcpuIndex, KVM_REQ.EVENT);
-  },
-);
+const kvm_check_and_inject_events = kvm(file, function* kvm_check_and_inject_events(m: Machine) {
+  yield m.step('look for events to inject: none');
+});
 
 /** Has something come up since the requests were read? @kvm arch/x86/kvm/x86.c: kvm_vcpu_exit_request */
 const kvm_vcpu_exit_request = (m: Machine, vcpu: number): boolean =>
@@ -129,16 +145,43 @@ const handle_ept_violation = kvm(
   },
 );
 
+/** An access of 4 bytes that the emulator makes. */
+interface Access {
+  readonly gpa: number;
+  readonly write: boolean;
+  readonly value: number;
+}
+
+/** An access to guest memory that the CPU took for an APIC access. */
+function* emulateMemory(m: Machine, vcpuIndex: number, access: Access): Body<void> {
+  const gfn = Math.floor(access.gpa / PAGE_SIZE);
+  const slot = gfn_to_memslot(m, gfn);
+  if (slot < 0) return;
+  const pfn: number = yield* hva_to_pfn(m, hvaInSlot(m, slot, gfn));
+  if (pfn < 0) return;
+  yield m.step('access pfn {pfn} through the mapping of user space', pfn);
+  const offset = access.gpa % PAGE_SIZE;
+  if (access.write) writeFrame(m, pfn, offset, access.value);
+  else m.vcpu[vcpuIndex]!.guest.value = readFrame(m, pfn, offset);
+  put_page(m, pfn);
+}
+
 /** The instruction that the guest stands at, done by KVM; the guest goes on behind it. */
 const emulate = kvm(
   file,
   function* x86_emulate_instruction(m: Machine, vcpuIndex: number, program: Program) {
     const actor = m.actor[m.current]!;
     const instruction = program[actor.pc];
-    const [, value = 0] =
+    const [gpa = 0, value = 0] =
       instruction !== undefined && 'operands' in instruction ? instruction.operands : [];
-    if (instruction?.op === 'write') yield* apic_mmio_write(m, vcpuIndex, value);
-    else yield* apic_mmio_read(m, vcpuIndex);
+    const write = instruction?.op === 'write';
+    if (Math.floor(gpa / PAGE_SIZE) !== apicAccessGfn) {
+      yield* emulateMemory(m, vcpuIndex, { gpa, write, value });
+    } else if (write) {
+      yield* apic_mmio_write(m, vcpuIndex, value);
+    } else {
+      yield* apic_mmio_read(m, vcpuIndex);
+    }
     actor.pc++;
   },
 );
@@ -202,10 +245,9 @@ const vcpu_enter_guest = kvm(
   function* vcpu_enter_guest(m: Machine, vcpuIndex: number, program: Program) {
     const vcpu = m.vcpu[vcpuIndex]!;
     yield m.step('is any request pending?');
-    if (kvm_request_pending(m, vcpuIndex)) {
-      for (const handler of handlers) yield* checkAndHandle(m, vcpuIndex, handler);
-      yield m.step('is EVENT pending?');
-      if (vcpu.requests.has(KVM_REQ.EVENT)) yield* inject_pending_events(m, vcpuIndex);
+    if (kvm_request_pending(m, vcpuIndex)) yield* handleRequests(m, vcpuIndex);
+    if (yield* kvm_check_request(m, vcpuIndex, KVM_REQ.EVENT)) {
+      yield* kvm_check_and_inject_events(m);
     }
     if (vcpu.root_mmu.root < 0) yield* kvm_mmu_load(m, vcpuIndex);
 
@@ -238,11 +280,10 @@ const vcpu_block = kvm(file, function* vcpu_block(m: Machine, vcpuIndex: number)
   const vcpu = m.vcpu[vcpuIndex]!;
   yield m.step('srcu_read_unlock');
   leaveSrcu(m, vcpuIndex);
-  yield* kvm_vcpu_block(m, vcpuIndex, (index) => m.vcpu[index]!.requests.has(KVM_REQ.UNBLOCK));
-  yield m.step('srcu_read_lock; mp_state = RUNNABLE');
+  // No event that could end the sleep for good is modelled yet: woken, it goes to sleep again.
+  yield* kvm_vcpu_block(m, vcpuIndex, () => false);
+  yield m.step('srcu_read_lock');
   vcpu.srcu_idx = srcu_read_lock(m);
-  vcpu.requests.clear(KVM_REQ.UNBLOCK);
-  vcpu.mp_state = mpState.RUNNABLE;
 });
 
 /** The thread of a vCPU inside KVM_RUN. @kvm arch/x86/kvm/x86.c */

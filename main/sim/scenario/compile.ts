@@ -4,18 +4,16 @@ import type { PolicySpec, Schedule } from '../sched/schedule.ts';
 import { layoutOf } from '../state/machine.ts';
 import type { MachineConfig } from '../state/program.ts';
 import { actorsOf, possibleActors } from './compile/actors.ts';
-import { reportTo, type Report } from './compile/context.ts';
-import { expectationsOf, type Expectation } from './compile/expectations.ts';
+import { type Report, reportTo } from './compile/context.ts';
+import { type Expectation, expectationsOf } from './compile/expectations.ts';
 import { largestMachine, machineOf } from './compile/machine.ts';
-import { profileAndSwitches, type Overrides } from './compile/protections.ts';
+import { type Overrides, profileAndSwitches } from './compile/protections.ts';
 import { directivesOf, exactScheduleOf, policyOf } from './compile/schedule.ts';
-import {
-  diagnosticsOf, instead, type Diagnostic, type Problem,
-} from './diagnostics.ts';
+import { type Diagnostic, diagnosticsOf, instead, type Problem } from './diagnostics.ts';
 import { emptyVocabulary, type Vocabulary } from './language/vocabulary.ts';
-import { parseScenario } from './parse.ts';
 import { dedented } from './parse/strings.ts';
 import type { Section } from './parse/tree.ts';
+import { parseScenario } from './parse.ts';
 
 export interface CompiledScenario {
   readonly title: string;
@@ -53,7 +51,9 @@ const allOf = <K extends Kind>(sections: readonly Section[], kind: K): SectionOf
 
 /** The section of that kind; a second one is reported. */
 const oneOf = <K extends Kind>(
-  sections: readonly Section[], kind: K, report: Report,
+  sections: readonly Section[],
+  kind: K,
+  report: Report,
 ): SectionOf<K> | undefined => {
   const [first, ...others] = allOf(sections, kind);
   for (const { head } of others) report(head, `"${kind}" is given twice; keep one`);
@@ -63,7 +63,8 @@ const oneOf = <K extends Kind>(
 const racePattern = /^R[0-9]{2,3}$/;
 
 const raceOf = (
-  section: SectionOf<'race'> | undefined, report: Report,
+  section: SectionOf<'race'> | undefined,
+  report: Report,
 ): { race: string | undefined; twin: Twin | undefined } => {
   if (section === undefined) return { race: undefined, twin: undefined };
   const { race, twin } = section;
@@ -78,7 +79,8 @@ const raceOf = (
 };
 
 const scheduleOf = (
-  sections: readonly Section[], actors: readonly string[],
+  sections: readonly Section[],
+  actors: readonly string[],
   { vocabulary, report }: { vocabulary: Vocabulary; report: Report },
 ): Pick<CompiledScenario, 'directives' | 'policy' | 'schedule'> => {
   const context = { actors, functions: vocabulary.functions.map(({ name }) => name), report };
@@ -119,12 +121,21 @@ const meaningOf = (input: Input): CompiledScenario => {
   const names = actors.map(({ name }) => name);
   const layout = layoutOf({ vcpus: machine.vcpus, actors: actors.length, frames: machine.frames });
   return {
-    title: title?.title.text ?? '', about: dedented(about?.text.text ?? ''), race, twin,
-    ...protections, actors: names,
+    title: title?.title.text ?? '',
+    about: dedented(about?.text.text ?? ''),
+    race,
+    twin,
+    ...protections,
+    actors: names,
     config: { ...machine, switches: protections.switches, actors },
     ...scheduleOf(sections, isWhole ? names : possibleActors(machine), { vocabulary, report }),
-    expectations: expectationsOf(allOf(sections, 'expect'),
-      { text, layout, vocabulary, problems, report }),
+    expectations: expectationsOf(allOf(sections, 'expect'), {
+      text,
+      layout,
+      vocabulary,
+      problems,
+      report,
+    }),
   };
 };
 
@@ -134,8 +145,10 @@ const lineStart = (text: string, offset: number): number =>
 /** What the meaning says of a line whose form is wrong already is left out. */
 const beside = (text: string, form: readonly Problem[], meaning: readonly Problem[]): Problem[] => {
   const lines = new Set(form.slice(0, 1000).map(({ offset }) => lineStart(text, offset)));
-  return meaning.filter((problem) => problem.length === 0 && problem.offset === 0
-    || !lines.has(lineStart(text, problem.offset)));
+  return meaning.filter(
+    (problem) =>
+      (problem.length === 0 && problem.offset === 0) || !lines.has(lineStart(text, problem.offset)),
+  );
 };
 
 /**
@@ -143,12 +156,19 @@ const beside = (text: string, form: readonly Problem[], meaning: readonly Proble
  * `--profile` and `--set` say. Names that the vocabulary does not list are faults.
  */
 export const compileScenario = (
-  text: string, overrides: Overrides = {}, vocabulary: Vocabulary = emptyVocabulary,
+  text: string,
+  overrides: Overrides = {},
+  vocabulary: Vocabulary = emptyVocabulary,
 ): Compiled => {
   const { tree: sections, problems: form } = parseScenario(text);
   const problems: Problem[] = [];
   const scenario = meaningOf({
-    text, sections, isWhole: form.length === 0, overrides, vocabulary, problems,
+    text,
+    sections,
+    isWhole: form.length === 0,
+    overrides,
+    vocabulary,
+    problems,
   });
   const all = [...form, ...beside(text, form, problems)];
   if (form.length === 0 && !sections.some(({ kind }) => kind === 'scenario')) {
@@ -156,5 +176,6 @@ export const compileScenario = (
     all.push({ offset: 0, length, message: 'a scenario has a title; write scenario "TITLE"' });
   }
   return all.length === 0
-    ? { scenario, diagnostics: [] } : { scenario: undefined, diagnostics: diagnosticsOf(text, all) };
+    ? { scenario, diagnostics: [] }
+    : { scenario: undefined, diagnostics: diagnosticsOf(text, all) };
 };

@@ -24,15 +24,20 @@ export interface Diagnostic extends Problem {
 export const diagnosticsMax = 100;
 
 /** A problem at a span; the span may be any node of the tree. */
-export const problemAt = ({ offset, length }: Span, message: string): Problem =>
-  ({ offset, length, message });
+export const problemAt = ({ offset, length }: Span, message: string): Problem => ({
+  offset,
+  length,
+  message,
+});
 
 /** The problem of an option or a call, which stands nowhere in the text. */
 export const problemNowhere = (message: string): Problem => ({ offset: 0, length: 0, message });
 
 /** From the start of one span to the end of another. */
-export const spanning = (from: Span, to: Span): Span =>
-  ({ offset: from.offset, length: Math.max(0, to.offset + to.length - from.offset) });
+export const spanning = (from: Span, to: Span): Span => ({
+  offset: from.offset,
+  length: Math.max(0, to.offset + to.length - from.offset),
+});
 
 /** The last index whose start is not behind the offset. */
 const lineOf = (starts: readonly number[], offset: number): number => {
@@ -63,9 +68,14 @@ export const diagnosticsOf = (text: string, problems: readonly Problem[]): Diagn
     const endLine = lineOf(starts, end);
     const more = i === diagnosticsMax - 1 && left > 0 ? ` (and ${left} more problems)` : '';
     return {
-      message: p.message + more, offset, length: end - offset, severity: 'error',
-      line: line + 1, column: offset - starts[line]! + 1,
-      endLine: endLine + 1, endColumn: end - starts[endLine]! + 1,
+      message: p.message + more,
+      offset,
+      length: end - offset,
+      severity: 'error',
+      line: line + 1,
+      column: offset - starts[line]! + 1,
+      endLine: endLine + 1,
+      endColumn: end - starts[endLine]! + 1,
     };
   });
 };

@@ -4,21 +4,37 @@
  * closures over the words of the arena; nothing is ever executed as code.
  */
 import type { RecordType } from '../arena/fields.ts';
-import { leavesMatching, type Leaf } from '../arena/leaves.ts';
+import { type Leaf, leavesMatching } from '../arena/leaves.ts';
 import { bigintOf } from './compile/context.ts';
 import {
-  diagnosticsOf, instead, problemAt, type Diagnostic, type Problem, type Span,
+  type Diagnostic,
+  diagnosticsOf,
+  instead,
+  type Problem,
+  problemAt,
+  type Span,
 } from './diagnostics.ts';
 import {
-  readChanged, readFlag, readHighest, readNumber, readPopcount, wordNumbers, type Words,
+  readChanged,
+  readFlag,
+  readHighest,
+  readNumber,
+  readPopcount,
+  type Words,
+  wordNumbers,
 } from './expression/leaf_values.ts';
 import { exact, highest, negate, popcount, type Value } from './expression/numbers.ts';
 import {
-  asBool, asNumber, binaryPart, boolPart, numberPart, type Part,
+  asBool,
+  asNumber,
+  binaryPart,
+  boolPart,
+  numberPart,
+  type Part,
 } from './expression/operators.ts';
 import { findPath } from './expression/paths.ts';
-import { parseExpression } from './parse.ts';
 import type { ExpressionTree, Word } from './parse/tree.ts';
+import { parseExpression } from './parse.ts';
 
 export interface Expression {
   readonly text: string;
@@ -33,7 +49,10 @@ export interface Expression {
 
 /** What can be called, with its meaning for help and completion. */
 export const expressionFunctions = [
-  { name: 'changed', doc: 'true if the field, or any below the path, differs from the state before' },
+  {
+    name: 'changed',
+    doc: 'true if the field, or any below the path, differs from the state before',
+  },
   { name: 'popcount', doc: 'how many bits are set' },
   { name: 'highest', doc: 'number of the highest bit that is set, −1 if none is' },
 ] as const;
@@ -62,14 +81,19 @@ const leafOf = (word: Word, { layout }: Gathered): Leaf => {
   if ('problem' in found) throw new Fault(found.problem, found.problem.message);
   if ('leaf' in found) return found.leaf;
   const fields = found.record.fields.slice(0, 3).map(({ name }) => `${word.text}.${name}`);
-  throw new Fault(word, `${word.text} is a whole ${found.record.name}; `
-    + `name a field of it, such as ${fields.join(', ')}`);
+  throw new Fault(
+    word,
+    `${word.text} is a whole ${found.record.name}; ` +
+      `name a field of it, such as ${fields.join(', ')}`,
+  );
 };
 
 const partOfLeaf = (leaf: Leaf, word: Word, gathered: Gathered): Part => {
   if (leaf.kind === 'bytes') {
-    throw new Fault(word, `${word.text} is the bytes of a page; `
-      + `name a word of it, such as ${word.text}[0x80]`);
+    throw new Fault(
+      word,
+      `${word.text} is the bytes of a page; ` + `name a word of it, such as ${word.text}[0x80]`,
+    );
   }
   for (const number of wordNumbers(leaf)) gathered.words.add(number);
   return leaf.kind === 'flag' ? boolPart(readFlag(leaf)) : numberPart(readNumber(leaf));
@@ -89,8 +113,10 @@ const pathPart = (word: Word, names: Names, gathered: Gathered): Part => {
   if (names !== undefined && isBare(word) && !isField) {
     const value = names[word.text];
     if (value !== undefined) return constantPart(value);
-    throw new Fault(word, `the field beside it has no value "${word.text}"; `
-      + instead(word.text, Object.keys(names)));
+    throw new Fault(
+      word,
+      `the field beside it has no value "${word.text}"; ${instead(word.text, Object.keys(names))}`,
+    );
   }
   return partOfLeaf(leafOf(word, gathered), word, gathered);
 };
@@ -98,15 +124,19 @@ const pathPart = (word: Word, names: Names, gathered: Gathered): Part => {
 /** Names of the values that the tree can have: those of the field in it. */
 const namesOf = (tree: ExpressionTree, layout: RecordType): Names => {
   switch (tree.kind) {
-    case 'number': return undefined;
+    case 'number':
+      return undefined;
     case 'path': {
       const found = findPath(layout, tree.word);
       const format = 'leaf' in found ? found.leaf.format : undefined;
       return typeof format === 'object' ? format : undefined;
     }
-    case 'call': return tree.name.text === 'highest' ? namesOf(tree.argument, layout) : undefined;
-    case 'unary': return undefined;
-    case 'binary': return undefined;
+    case 'call':
+      return tree.name.text === 'highest' ? namesOf(tree.argument, layout) : undefined;
+    case 'unary':
+      return undefined;
+    case 'binary':
+      return undefined;
   }
 };
 
@@ -116,7 +146,8 @@ const changedPart = (argument: ExpressionTree, name: Word, gathered: Gathered): 
   }
   const found = findPath(gathered.layout, argument.word);
   if ('problem' in found) throw new Fault(found.problem, found.problem.message);
-  const leaves = 'leaf' in found ? [found.leaf] : leavesMatching(gathered.layout, `${found.path}.**`);
+  const leaves =
+    'leaf' in found ? [found.leaf] : leavesMatching(gathered.layout, `${found.path}.**`);
   for (const leaf of leaves) for (const word of wordNumbers(leaf)) gathered.words.add(word);
   gathered.usesPrevious = true;
   return boolPart(readChanged(leaves));
@@ -124,10 +155,14 @@ const changedPart = (argument: ExpressionTree, name: Word, gathered: Gathered): 
 
 /** popcount and highest of a set of bits read its words; of anything else, its value. */
 const bitsPart = (
-  argument: ExpressionTree, which: 'popcount' | 'highest', gathered: Gathered,
+  argument: ExpressionTree,
+  which: 'popcount' | 'highest',
+  gathered: Gathered,
 ): Part => {
-  const found = argument.kind === 'path' && argument.word.text !== 'true'
-    && argument.word.text !== 'false' ? leafOf(argument.word, gathered) : undefined;
+  const found =
+    argument.kind === 'path' && argument.word.text !== 'true' && argument.word.text !== 'false'
+      ? leafOf(argument.word, gathered)
+      : undefined;
   if (found?.kind === 'bits' || found?.kind === 'bytes') {
     for (const word of wordNumbers(found)) gathered.words.add(word);
     return numberPart(which === 'popcount' ? readPopcount(found) : readHighest(found));
@@ -138,14 +173,16 @@ const bitsPart = (
 };
 
 const callPart = (
-  { name, argument }: Extract<ExpressionTree, { kind: 'call' }>, gathered: Gathered,
+  { name, argument }: Extract<ExpressionTree, { kind: 'call' }>,
+  gathered: Gathered,
 ): Part => {
   const known = expressionFunctions.find((f) => f.name === name.text);
   if (known === undefined) {
     const names = expressionFunctions.map((f) => f.name);
     throw new Fault(name, `there is no function "${name.text}"; ${instead(name.text, names)}`);
   }
-  return known.name === 'changed' ? changedPart(argument, name, gathered)
+  return known.name === 'changed'
+    ? changedPart(argument, name, gathered)
     : bitsPart(argument, known.name, gathered);
 };
 
@@ -158,8 +195,10 @@ const partOf = (tree: ExpressionTree, names: Names, gathered: Gathered): Part =>
       }
       return constantPart(exact(value));
     }
-    case 'path': return pathPart(tree.word, names, gathered);
-    case 'call': return callPart(tree, gathered);
+    case 'path':
+      return pathPart(tree.word, names, gathered);
+    case 'call':
+      return callPart(tree, gathered);
     case 'unary': {
       const operand = partOf(tree.operand, undefined, gathered);
       if (tree.operator === '!') {
@@ -183,7 +222,9 @@ const partOf = (tree: ExpressionTree, names: Names, gathered: Gathered): Part =>
 
 /** Compiles a tree that was parsed as part of a scenario; `text` is what it was written as. */
 export const compileTree = (
-  tree: ExpressionTree, layout: RecordType, text: string,
+  tree: ExpressionTree,
+  layout: RecordType,
+  text: string,
 ): { expression: Expression } | { problems: readonly Problem[] } => {
   const gathered: Gathered = { layout, words: new Set(), usesPrevious: false };
   try {
@@ -191,11 +232,15 @@ export const compileTree = (
     const test = asBool(part);
     const words = [...gathered.words].sort((a, b) => a - b);
     const { usesPrevious } = gathered;
-    return { expression: {
-      text, words, usesPrevious,
-      value: (image, previous) => part.read(image, previous),
-      test: (image, previous) => test(image, previous),
-    } };
+    return {
+      expression: {
+        text,
+        words,
+        usesPrevious,
+        value: (image, previous) => part.read(image, previous),
+        test: (image, previous) => test(image, previous),
+      },
+    };
   } catch (error) {
     if (error instanceof Fault) return { problems: [error.problem] };
     throw error;
@@ -204,13 +249,15 @@ export const compileTree = (
 
 /** An expression over the fields of `layout`, or what is wrong with it. Never throws. */
 export const compileExpression = (
-  text: string, layout: RecordType,
+  text: string,
+  layout: RecordType,
 ): { expression: Expression } | { diagnostics: readonly Diagnostic[] } => {
   const { tree, problems } = parseExpression(text);
   if (tree === undefined || problems.length > 0) {
     return { diagnostics: diagnosticsOf(text, problems) };
   }
   const compiled = compileTree(tree, layout, text.trim());
-  return 'expression' in compiled ? compiled
+  return 'expression' in compiled
+    ? compiled
     : { diagnostics: diagnosticsOf(text, compiled.problems) };
 };

@@ -20,7 +20,14 @@ import type { IToken } from 'chevrotain';
 import { diagnosticsMax, type Problem } from './diagnostics.ts';
 import { ScenarioParser } from './parse/grammar.ts';
 import { messagesUpTo, problemOf, TooManyErrors } from './parse/messages.ts';
-import { closing, isOneOf, opening, openBraces, sectionsOf, spanOfToken } from './parse/sections.ts';
+import {
+  closing,
+  isOneOf,
+  openBraces,
+  opening,
+  sectionsOf,
+  spanOfToken,
+} from './parse/sections.ts';
 import * as t from './parse/tokens.ts';
 import type { ExpressionTree, Section } from './parse/tree.ts';
 
@@ -58,21 +65,27 @@ const junkProblems = (text: string, tokens: readonly IToken[]): Problem[] => {
   }
   return spans.map((span) => ({
     ...span,
-    message: text.slice(span.offset, span.offset + span.length) === '='
-      ? 'this means nothing here; write == to compare' : 'this means nothing here; remove it',
+    message:
+      text.slice(span.offset, span.offset + span.length) === '='
+        ? 'this means nothing here; write == to compare'
+        : 'this means nothing here; remove it',
   }));
 };
 
 const isJunk = (token: IToken): boolean =>
   token.tokenType === t.Junk || token.tokenType.CATEGORIES!.includes(t.Junk);
 
-const openStrings = (tokens: readonly IToken[]): Problem[] => tokens.flatMap((token) => {
-  if (token.tokenType === t.OpenString) {
-    return [{ ...spanOfToken(token), message: 'this text is not closed; add " before the line ends' }];
-  }
-  return token.tokenType === t.OpenLongString
-    ? [{ offset: token.startOffset, length: 3, message: 'this text is not closed; add """' }] : [];
-});
+const openStrings = (tokens: readonly IToken[]): Problem[] =>
+  tokens.flatMap((token) => {
+    if (token.tokenType === t.OpenString) {
+      return [
+        { ...spanOfToken(token), message: 'this text is not closed; add " before the line ends' },
+      ];
+    }
+    return token.tokenType === t.OpenLongString
+      ? [{ offset: token.startOffset, length: 3, message: 'this text is not closed; add """' }]
+      : [];
+  });
 
 /** What the parser should not have to bear. */
 const excess = (part: readonly IToken[]): Problem | undefined => {
@@ -90,16 +103,20 @@ const excess = (part: readonly IToken[]): Problem | undefined => {
 
 /** Of errors in one line only the first counts, and none if a sign in it is wrong already. */
 const firstOfEachLine = (
-  text: string, errors: readonly Problem[], signs: readonly Problem[],
+  text: string,
+  errors: readonly Problem[],
+  signs: readonly Problem[],
 ): Problem[] => {
   const lineOf = ({ offset }: Problem): number => text.lastIndexOf('\n', offset - 1);
   const lines = new Set(signs.slice(0, diagnosticsMax).map(lineOf));
-  return [...errors].sort((a, b) => a.offset - b.offset).filter((error) => {
-    const line = lineOf(error);
-    if (lines.has(line)) return false;
-    lines.add(line);
-    return true;
-  });
+  return [...errors]
+    .sort((a, b) => a.offset - b.offset)
+    .filter((error) => {
+      const line = lineOf(error);
+      if (lines.has(line)) return false;
+      lines.add(line);
+      return true;
+    });
 };
 
 /** The rules that a parse can begin with, and what they give. */
@@ -111,7 +128,9 @@ type Start = keyof TreeOf;
 
 /** Runs one rule over tokens; more errors than anybody reads end it. */
 const parsePart = <S extends Start>(
-  start: S, tokens: IToken[], next: IToken | undefined,
+  start: S,
+  tokens: IToken[],
+  next: IToken | undefined,
 ): Parsed<TreeOf[S] | undefined> => {
   const problem = excess(tokens);
   if (problem !== undefined) return { tree: undefined, problems: [problem] };
@@ -131,13 +150,17 @@ const parsePart = <S extends Start>(
 };
 
 const tooLong = (text: string, max: number, what: string): Problem | undefined =>
-  text.length <= max ? undefined : {
-    offset: max, length: text.length - max,
-    message: `${what} has at most ${max} characters, and this one has ${text.length}; shorten it`,
-  };
+  text.length <= max
+    ? undefined
+    : {
+        offset: max,
+        length: text.length - max,
+        message: `${what} has at most ${max} characters, not ${text.length}; shorten it`,
+      };
 
 const lexed = (
-  text: string, mode: 'scenario' | 'expression',
+  text: string,
+  mode: 'scenario' | 'expression',
 ): { tokens: IToken[]; signs: Problem[] } => {
   const { tokens } = t.scenarioLexer().tokenize(text, mode);
   const signs = [...junkProblems(text, tokens), ...openStrings(tokens)];

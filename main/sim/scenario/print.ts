@@ -1,6 +1,7 @@
 /** Writing into the text of a scenario, so that the rest of it stays as its author wrote it. */
-import { parseScenario } from './parse.ts';
+
 import type { Section } from './parse/tree.ts';
+import { parseScenario } from './parse.ts';
 
 /** Columns that a line may have, so that the text survives a mail. */
 export const columnsMax = 72;

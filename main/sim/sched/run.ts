@@ -1,6 +1,6 @@
 /** A run: a machine, what chooses its next step, and what watches it. */
 import { limits } from '../state/limits.ts';
-import type { Machine } from '../steps.ts';
+import { type Machine, MachineLimit } from '../steps.ts';
 import type { Policy, Ready } from './policy.ts';
 import { type ScheduleItem, scheduleText } from './schedule.ts';
 
@@ -14,6 +14,8 @@ export type Halt =
   | 'schedule-end'
   /** an explicit schedule named an actor that could not take a step */
   | 'not-ready'
+  /** the machine of the scenario is too small for what it does */
+  | 'limit'
   | 'cancelled';
 
 /** What is called with each closed step; the step's writes are the last kept ones of the arena. */
@@ -101,7 +103,13 @@ export class Run {
       const ended = this.#policy.ended;
       return this.#end(ended?.why ?? 'schedule-end', ended?.message ?? '');
     }
-    machine.resume(actor);
+    try {
+      machine.resume(actor);
+    } catch (error) {
+      if (!(error instanceof MachineLimit)) throw error;
+      machine.arena.closeStep();
+      return this.#end('limit', error.message);
+    }
     machine.arena.closeStep();
     this.#remember(actor);
     for (const watcher of this.#watchers) watcher.stepClosed(machine, actor);

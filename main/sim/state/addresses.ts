@@ -6,7 +6,8 @@ import { PAGE_SIZE } from './machine.ts';
 export const hvaOfApicAccessPage = 0x7f00_0000_0000;
 const hvaOfMemory = 0x7f10_0000_0000;
 
-export const APIC_ACCESS_PAGE_PRIVATE_MEMSLOT = 0x1ff;
+/** KVM_USER_MEM_SLOTS + 1, with SHRT_MAX − 3 slots for user space. */
+export const APIC_ACCESS_PAGE_PRIVATE_MEMSLOT = 0x7ffd;
 export const APIC_DEFAULT_PHYS_BASE = 0xfee0_0000;
 /** Frame number of the APIC's default address in guest-physical space. */
 export const apicAccessGfn = APIC_DEFAULT_PHYS_BASE / PAGE_SIZE;

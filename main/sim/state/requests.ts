@@ -65,6 +65,9 @@ const flagged = new Set<number>([
   KVM_REQ.SCAN_IOAPIC,
   KVM_REQ.APIC_PAGE_RELOAD,
   KVM_REQ.APICV_UPDATE,
+  KVM_REQ.MCLOCK_INPROGRESS,
+  KVM_REQ.UPDATE_CPU_DIRTY_LOGGING,
+  KVM_REQ.HV_TLB_FLUSH,
 ]);
 
 export const flagsOf = (request: RequestNumber): RequestFlags =>

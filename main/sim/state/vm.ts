@@ -61,6 +61,15 @@ export const VmStat = record('kvm_vm_stat', 'cost counters of the VM', {
   apicv_switches: counter('times that the inhibit reasons went from none to some, or back'),
 });
 
+export const OngoingRange = record(
+  'ongoing_range',
+  'an invalidation between its start and its end',
+  {
+    active: flag('the actor has raised mmu_invalidate_in_progress'),
+    gfn: u64({ as: 'gfn' }, 'the page that it invalidates'),
+  },
+);
+
 /** Bookkeeping that only checks read: no model code decides anything on it. */
 export const VmSpec = record('vm_spec', 'events that checks look for', {
   raw_apic_accesses: counter('guest accesses that reached the bytes of an APIC-access frame'),
@@ -71,12 +80,17 @@ export const VmSpec = record('vm_spec', 'events that checks look for', {
   ),
   unacked_waits: counter('waits for acks that ended although a target never left non-root mode'),
   invalidations: counter('notifier intervals that took mmu_lock and have not ended'),
-  seq_high: counter('the highest value that mmu_invalidate_seq has had'),
+  ends: counter('invalidations that have ended: each must have raised mmu_invalidate_seq'),
+  ongoing: array(OngoingRange, 'actors', 'what each actor is invalidating'),
+  zap_unflushed: counter('zaps whose flush has not been asked of every vCPU yet'),
+  apic_unannounced: counter(
+    'changes of the primary PTE of the APIC-access page that ->invalidate_range has yet to announce',
+  ),
   slot_changes_in_invalidation: counter(
     'memslot publications while mn_active_invalidate_count > 0',
   ),
-  apic_pte_changed: flag(
-    'the primary PTE of the APIC-access page changed, and its notification is out, inside an ongoing invalidation',
+  apic_pte_changed: counter(
+    'ongoing invalidations that have changed the primary PTE of the APIC-access page',
   ),
 });
 

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
+import { EOPNOTSUPP } from '#sim/kvm/errno.ts';
 import {
   apic_mmio_read,
   apic_mmio_write,
-  EOPNOTSUPP,
   kvm_apic_write_nodecode,
   kvm_x2apic_msr_read,
   kvm_x2apic_msr_write,

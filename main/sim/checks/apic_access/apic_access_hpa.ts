@@ -27,12 +27,15 @@ export const inv_apic_access_hpa: Check = {
     'vcpu[*].requests',
     'vcpu[*].guest_mode',
     'vm.mmu_invalidate_in_progress',
+    'vm.spec.apic_unannounced',
     ...apicAccessPteReads,
   ],
   broken(m, index) {
     const vcpu = m.vcpu[index]!;
     const pte = m.pte[apicAccessPte(m)];
     if (pte === undefined || pte.pfn < 0 || !virtualizesApicAccesses(vcpu)) return undefined;
+    // ->invalidate_range is about to announce the change, and will make the vCPU leave the guest.
+    if (m.vm.spec.apic_unannounced > 0) return undefined;
     const address = vcpu.vmcs01.apic_access_addr;
     if (hpa_to_pfn(address) === pte.pfn) return undefined;
     const willReload = vcpu.requests.has(KVM_REQ.APIC_PAGE_RELOAD);

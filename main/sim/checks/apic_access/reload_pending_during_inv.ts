@@ -27,11 +27,14 @@ export const inv_reload_pending_during_inv: Check = {
     'vcpu[*].vmcs01.apic_access_addr',
     'vcpu[*].vmcs01.secondary_vm_exec_control',
     'vcpu[*].guest_mode',
+    'vm.spec.apic_unannounced',
     ...apicAccessPteReads,
   ],
   broken(m, index) {
     const vcpu = m.vcpu[index]!;
-    if (!m.vm.spec.apic_pte_changed || !virtualizesApicAccesses(vcpu)) return undefined;
+    const { spec } = m.vm;
+    if (spec.apic_pte_changed === 0 || spec.apic_unannounced > 0) return undefined;
+    if (!virtualizesApicAccesses(vcpu)) return undefined;
     if (vcpu.requests.has(KVM_REQ.APIC_PAGE_RELOAD) || vcpu.spec.in_reload) return undefined;
     const pte = m.pte[apicAccessPte(m)];
     const named = hpa_to_pfn(vcpu.vmcs01.apic_access_addr);

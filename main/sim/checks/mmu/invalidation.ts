@@ -1,6 +1,6 @@
 /** The counters of the MMU notifier tell the truth. */
 import type { Check } from '../check.ts';
-import { violated } from '../violation.ts';
+import { hex, violated } from '../violation.ts';
 
 export const inv_inprogress_balance: Check = {
   id: 'inv-inprogress-balance',
@@ -46,19 +46,21 @@ export const inv_range_covers: Check = {
   id: 'inv-range-covers',
   when: 'step',
   per: 'machine',
-  summary: 'while an invalidation is in progress the range is set, and its end is behind its start',
+  summary: 'the invalidation range covers the page of every ongoing invalidation',
   why: 'a range that covers too little lets a fault install the page that is being taken away',
   races: [],
-  reads: ['vm.mmu_invalidate_range_start', 'vm.mmu_invalidate_range_end'],
+  reads: ['vm.mmu_invalidate_range_start', 'vm.mmu_invalidate_range_end', 'vm.spec.ongoing[*].**'],
   broken(m) {
     const { mmu_invalidate_range_start: start, mmu_invalidate_range_end: end } = m.vm;
-    return end >= start
-      ? undefined
-      : violated(
-          `the invalidation range is [${start}, ${end})`,
-          'vm.mmu_invalidate_range_start',
-          'vm.mmu_invalidate_range_end',
-        );
+    for (const { active, gfn } of m.vm.spec.ongoing) {
+      if (!active || (gfn >= start && gfn < end)) continue;
+      return violated(
+        `the invalidation of gfn ${hex(gfn)} is outside the range [${hex(start)}, ${hex(end)})`,
+        'vm.mmu_invalidate_range_start',
+        'vm.mmu_invalidate_range_end',
+      );
+    }
+    return undefined;
   },
 };
 
@@ -85,16 +87,16 @@ export const inv_seq_monotonic: Check = {
   id: 'inv-seq-monotonic',
   when: 'step',
   per: 'machine',
-  summary: 'mmu_invalidate_seq never decreases',
+  summary: 'mmu_invalidate_seq never decreases, and each end of an invalidation raises it',
   why: 'a look-up compares it with the value it saw before: a number that comes back hides a change',
   races: [],
-  reads: ['vm.spec.seq_high', 'vm.mmu_invalidate_seq'],
+  reads: ['vm.spec.ends', 'vm.mmu_invalidate_seq'],
   broken(m) {
     const { mmu_invalidate_seq: seq, spec } = m.vm;
-    return seq >= spec.seq_high
+    return seq >= spec.ends
       ? undefined
       : violated(
-          `mmu_invalidate_seq is ${seq} after it was ${spec.seq_high}`,
+          `mmu_invalidate_seq is ${seq} after ${spec.ends} invalidations have ended`,
           'vm.mmu_invalidate_seq',
         );
   },

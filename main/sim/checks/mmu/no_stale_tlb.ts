@@ -6,7 +6,7 @@ import { hex, violated } from '../violation.ts';
 
 /** Will the translation be flushed before it can be used, as far as anybody has promised? */
 const flushIsDue = (m: MachineView, vcpu: VcpuView): boolean =>
-  m.vm.mmu_lock.writer !== 0 ||
+  m.vm.spec.zap_unflushed > 0 ||
   vcpu.requests.has(KVM_REQ.TLB_FLUSH) ||
   vcpu.requests.has(KVM_REQ.TLB_FLUSH_CURRENT);
 
@@ -24,7 +24,13 @@ export const inv_no_stale_tlb: Check = {
     'flush is on its way',
   why: 'through a stale translation the guest reaches a page that is no longer its own',
   races: ['R03', 'R04', 'R18'],
-  reads: ['cpu[*].tlb[*].**', 'ept[*].spte[*].**', 'vcpu[*].requests', 'vm.mmu_lock.writer'],
+  reads: [
+    'vcpu[*].cpu',
+    'cpu[*].tlb[*].**',
+    'ept[*].spte[*].**',
+    'vcpu[*].requests',
+    'vm.spec.zap_unflushed',
+  ],
   broken(m, index) {
     const vcpu = m.vcpu[index]!;
     for (const entry of m.cpu[vcpu.cpu]!.tlb) {

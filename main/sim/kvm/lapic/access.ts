@@ -3,15 +3,13 @@ import { APIC_BASE_MSR, APIC_EOI, APIC_ICR, APIC_ICR_BUSY } from '../../state/ap
 import { PAGE_SIZE } from '../../state/machine.ts';
 import { quirk } from '../../state/vm.ts';
 import { kvm, type Machine } from '../../steps.ts';
+import { EOPNOTSUPP } from '../errno.ts';
 import { kvm_apic_send_ipi } from './ipi.ts';
 import { kvm_lapic_get_reg } from './page.ts';
 import { apic_x2apic_mode, kvm_apic_hw_enabled } from './priority.ts';
 import { kvm_lapic_reg_read, kvm_lapic_reg_write } from './registers.ts';
 
 const file = 'arch/x86/kvm/lapic.c';
-
-/** The access is not for this device. */
-export const EOPNOTSUPP = 95;
 
 /** Bits of the low half of the ICR that x2APIC mode reserves: 31:20, 17:16, 13. */
 const X2APIC_ICR_RESERVED_BITS = 0xfff3_2000;

@@ -41,6 +41,8 @@ function* resetVmx(m: Machine, vcpu: number, init: boolean): Body<void> {
   vmcs01.guest_activity_state = activityState.ACTIVE;
   guest.rflags_if = false;
   guest.cs_base = RESET_CS_BASE;
+  guest.in_service_program = 0;
+  m.actor[vcpu]!.pc = 0;
   yield m.step('make APIC_PAGE_RELOAD');
   kvm_make_request(m, vcpu, KVM_REQ.APIC_PAGE_RELOAD);
 }
@@ -69,15 +71,15 @@ function* acceptInit(m: Machine, vcpu: number): Body<void> {
   kvm_set_mp_state(m, vcpu, bsp ? mpState.RUNNABLE : mpState.INIT_RECEIVED);
 }
 
-/** The bit was set after the vector, and is read before it. */
-function* acceptSipi(m: Machine, vcpu: number): Body<void> {
-  const { apic, guest } = m.vcpu[vcpu]!;
-  yield m.step('read the vector of the SIPI');
-  const vector = apic.sipi_vector;
-  yield m.step('start at {vector} × 4096', vector);
-  guest.cs_base = vector << PAGE_SHIFT;
-  m.actor[m.current]!.pc = 0;
+/** @kvm arch/x86/kvm/x86.c */
+const kvm_vcpu_deliver_sipi_vector = (m: Machine, vcpu: number, vector: number): void => {
+  m.vcpu[vcpu]!.guest.cs_base = vector << PAGE_SHIFT;
   kvm_set_mp_state(m, vcpu, mpState.RUNNABLE);
+};
+
+function* takeSipiVector(m: Machine, vcpu: number): Body<number> {
+  yield m.step('read the vector of the SIPI');
+  return m.vcpu[vcpu]!.apic.sipi_vector;
 }
 
 /** Only the vCPU's own thread may set its events going; says nothing of what remains pending. */
@@ -89,10 +91,16 @@ function* accept(m: Machine, vcpu: number): Body<void> {
     pending_events.clear(apicEvent.INIT);
     yield* acceptInit(m, vcpu);
   }
+  // The sender stores the vector before the bit: whoever sees the bit and then reads has it.
+  const ordered = m.on('sipi-vector-barrier');
+  const early = ordered ? 0 : yield* takeSipiVector(m, vcpu);
   yield m.step('is SIPI pending? clear it');
   if (!pending_events.clear(apicEvent.SIPI)) return;
   // Whoever does not wait for a SIPI does not see it.
-  if (target.mp_state === mpState.INIT_RECEIVED) yield* acceptSipi(m, vcpu);
+  if (target.mp_state !== mpState.INIT_RECEIVED) return;
+  const vector = ordered ? yield* takeSipiVector(m, vcpu) : early;
+  yield m.step('start at {vector} × 4096', vector);
+  kvm_vcpu_deliver_sipi_vector(m, vcpu, vector);
 }
 
 /**

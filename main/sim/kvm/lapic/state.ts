@@ -12,6 +12,7 @@ import { KVM_REQ } from '../../state/requests.ts';
 import { irqchipMode } from '../../state/vm.ts';
 import { type Body, baseOf, kvm, type Machine } from '../../steps.ts';
 import { kvm_apic_update_apicv } from '../apicv.ts';
+import { EINVAL } from '../errno.ts';
 import { kvm_rtc_eoi_tracking_restore_one } from '../ioapic.ts';
 import { kvm_make_request } from '../kvm_main.ts';
 import { vmx_apicv_pre_state_restore } from '../vmx/apicv.ts';
@@ -26,8 +27,6 @@ import { currentCount, update_divide_count } from './timer_target.ts';
 import { update_cr8_intercept } from './tpr.ts';
 
 const file = 'arch/x86/kvm/lapic.c';
-
-const EINVAL = 22;
 
 /** struct kvm_lapic_state: 256 words, a register every four. */
 export type LapicState = Uint32Array;

@@ -2,6 +2,7 @@
 import { PAGE_SIZE } from '../../state/machine.ts';
 import { apicAttention } from '../../state/vcpu.ts';
 import { kvm, type Machine } from '../../steps.ts';
+import { EINVAL } from '../errno.ts';
 import { gfn_to_memslot } from '../mmu/mmu.ts';
 import { apic_set_eoi } from './eoi.ts';
 import { apic_find_highest_irr, apic_find_highest_isr } from './priority.ts';
@@ -9,7 +10,6 @@ import { apic_set_tpr } from './tpr.ts';
 
 const file = 'arch/x86/kvm/lapic.c';
 
-const EINVAL = 22;
 const KVM_MSR_ENABLED = 1;
 
 /** The guest skipped the EOI write if it cleared the bit that KVM had set: EOI in its place. */

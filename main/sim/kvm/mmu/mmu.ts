@@ -11,6 +11,7 @@ import {
 } from '../../host/locks.ts';
 import { hva_to_pfn } from '../../host/page_table.ts';
 import { mapSpte, spteOf } from '../../hw/ept.ts';
+import { inveptSingleContext } from '../../hw/tlb.ts';
 import { APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, eptpOf } from '../../state/addresses.ts';
 import { PAGE_SIZE } from '../../state/machine.ts';
 import { KVM_REQ } from '../../state/requests.ts';
@@ -90,8 +91,12 @@ const faultinPfn = kvm(file, function* kvm_mmu_faultin_pfn(m: Machine, gfn: numb
   }
   yield m.step('is an invalidation of gfn {gfn} under way? (unlocked, a hint)', gfn);
   if (mmu_invalidate_retry_gfn(m, seq, gfn)) return -1 - RET_PF.RETRY;
-  const pfn = yield* hva_to_pfn(m, hvaInSlot(m, slot, gfn));
-  return pfn < 0 ? -1 - RET_PF.RETRY : pfn;
+  const pfn: number = yield* hva_to_pfn(m, hvaInSlot(m, slot, gfn));
+  if (pfn < 0) return -1 - RET_PF.RETRY;
+  yield m.step('and now that pfn {pfn} is known? (unlocked, a hint)', pfn);
+  if (!mmu_invalidate_retry_gfn(m, seq, gfn)) return pfn;
+  put_page(m, pfn);
+  return -1 - RET_PF.RETRY;
 });
 
 /**
@@ -119,9 +124,10 @@ export const kvm_tdp_page_fault = kvm(
       yield m.step('map gfn {gfn} to pfn {pfn} in the EPT', gfn, pfn);
       if (!mapSpte(m, root, gfn, pfn)) throw new Error(`model: EPT root ${root} has no free entry`);
     }
-    yield m.step('release pfn {pfn}, unlock mmu_lock', pfn);
-    put_page(m, pfn);
+    yield m.step('unlock mmu_lock');
     read_unlock_mmu(m);
+    yield m.step('release pfn {pfn}', pfn);
+    put_page(m, pfn);
     return stale ? RET_PF.RETRY : RET_PF.FIXED;
   },
 );
@@ -144,4 +150,8 @@ export const kvm_mmu_load = kvm(file, function* kvm_mmu_load(m: Machine, vcpuInd
   write_unlock_mmu(m);
   yield m.step('VMWRITE EPT_POINTER');
   vcpu.vmcs01.ept_pointer = eptpOf(root.index);
+  // A root that is used again may have left translations behind.
+  yield m.step('flush the current EP4TA');
+  vcpu.stat.tlb_flush_current++;
+  inveptSingleContext(m, vcpu.cpu, root.index);
 });

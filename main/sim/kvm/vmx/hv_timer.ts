@@ -1,5 +1,6 @@
 /** The VMX preemption timer in the place of the hrtimer, while the vCPU runs. */
 import type { Machine } from '../../steps.ts';
+import { ERANGE } from '../errno.ts';
 import { kvm_read_l1_tsc, nsec_to_cycles, rdtsc } from '../tsc.ts';
 
 /** It counts down once in 2^5 cycles: IA32_VMX_MISC bits 4:0, as on most processors *(unverified)*. */
@@ -7,7 +8,7 @@ const cpu_preemption_timer_multi = 5;
 const preemptionTimerMax = 0xffff_ffff;
 
 /** What came of programming it. */
-export const hvTimer = { SET: 0, EXPIRED: 1, TOO_FAR: -34 } as const;
+export const hvTimer = { SET: 0, EXPIRED: 1, TOO_FAR: -ERANGE } as const;
 type HvTimer = (typeof hvTimer)[keyof typeof hvTimer];
 
 /**

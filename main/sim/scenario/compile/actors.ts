@@ -1,7 +1,8 @@
 /** Who acts in a scenario: the vCPUs and their CPUs always, the others when they have a program. */
 import { limits } from '../../state/limits.ts';
 import type { ActorConfig, ActorKind } from '../../state/program.ts';
-import { instead } from '../diagnostics.ts';
+import { instead, nearest } from '../diagnostics.ts';
+import { sectionWords } from '../parse/tokens.ts';
 import type { Section, Word } from '../parse/tree.ts';
 import type { Report } from './context.ts';
 import type { MachineSize } from './machine.ts';
@@ -31,24 +32,31 @@ const wrongActor = (actor: Word, { vcpus }: MachineSize, report: Report): void =
     report(actor, `${actor.text} takes interrupts and has no program; remove the block`);
   } else if (found?.kind === 'vcpu') {
     const last = `vcpu${vcpus - 1}`;
-    const more = found.index < limits.vcpus
-      ? `write "vcpus ${found.index + 1}" in the machine block` : `write ${last}`;
+    const more =
+      found.index < limits.vcpus
+        ? `write "vcpus ${found.index + 1}" in the machine block`
+        : `write ${last}`;
     report(actor, `there is no ${actor.text}: the last vCPU of the machine is ${last}; ${more}`);
   } else {
     const names = [...Array.from({ length: vcpus }, (_, i) => `vcpu${i}`), 'mm', 'user'];
-    report(actor, `there is no actor "${actor.text}"; ${instead(actor.text, names)}`);
+    const meant = nearest(actor.text, [...names, ...sectionWords]);
+    const hint = meant === undefined ? instead(actor.text, names) : `did you mean "${meant}"?`;
+    report(actor, `there is no actor "${actor.text}"; ${hint}`);
   }
 };
 
 const hasProgram = (actor: Word, { vcpus }: MachineSize): boolean => {
   const found = actorOf(actor.text);
-  return found !== undefined && found.kind !== 'irq'
-    && (found.kind !== 'vcpu' || found.index < vcpus);
+  return (
+    found !== undefined && found.kind !== 'irq' && (found.kind !== 'vcpu' || found.index < vcpus)
+  );
 };
 
 /** The program of each actor that has one; a block of an actor that cannot be is checked too. */
 const programsOf = (
-  sections: readonly ProgramSection[], machine: MachineSize, report: Report,
+  sections: readonly ProgramSection[],
+  machine: MachineSize,
+  report: Report,
 ): Map<string, ActorConfig> => {
   const programs = new Map<string, ActorConfig>();
   for (const { actor, body } of sections) {
@@ -68,12 +76,18 @@ const programsOf = (
 
 /** All actors, in the order that gives them their numbers. */
 export const actorsOf = (
-  sections: readonly ProgramSection[], machine: MachineSize, report: Report,
+  sections: readonly ProgramSection[],
+  machine: MachineSize,
+  report: Report,
 ): ActorConfig[] => {
   const programs = programsOf(sections, machine, report);
   const numbers = Array.from({ length: machine.vcpus }, (_, i) => i);
-  const silent = (kind: 'vcpu' | 'irq', index: number): ActorConfig =>
-    ({ name: `${kind}${index}`, kind, index, program: [] });
+  const silent = (kind: 'vcpu' | 'irq', index: number): ActorConfig => ({
+    name: `${kind}${index}`,
+    kind,
+    index,
+    program: [],
+  });
   return [
     ...numbers.map((index) => programs.get(`vcpu${index}`) ?? silent('vcpu', index)),
     ...numbers.map((index) => silent('irq', index)),
@@ -85,5 +99,6 @@ export const actorsOf = (
 export const possibleActors = ({ vcpus }: MachineSize): string[] => [
   ...['vcpu', 'irq'].flatMap((kind) => Array.from({ length: vcpus }, (_, i) => `${kind}${i}`)),
   ...['mm', 'user'].flatMap((kind) =>
-    Array.from({ length: othersOfKind }, (_, i) => (i === 0 ? kind : `${kind}${i}`))),
+    Array.from({ length: othersOfKind }, (_, i) => (i === 0 ? kind : `${kind}${i}`)),
+  ),
 ];

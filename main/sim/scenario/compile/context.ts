@@ -1,12 +1,14 @@
 /** What the parts of the compiler share: reporting, numbers and names. */
-import { instead, problemAt, type Problem, type Span } from '../diagnostics.ts';
+import { instead, type Problem, problemAt, type Span } from '../diagnostics.ts';
 import type { Word } from '../parse/tree.ts';
 
 export type Report = (span: Span, message: string) => void;
 
-export const reportTo = (problems: Problem[]): Report => (span, message) => {
-  problems.push(problemAt(span, message));
-};
+export const reportTo =
+  (problems: Problem[]): Report =>
+  (span, message) => {
+    problems.push(problemAt(span, message));
+  };
 
 const numberPattern = /^(?:0[xX][0-9a-fA-F]+|[0-9]+)$/;
 
@@ -34,8 +36,10 @@ export const numberIn = (word: Word, range: Range, report: Report): number | und
     return undefined;
   }
   if (value < BigInt(min) || value > BigInt(max)) {
-    report(word, `${what} is from ${shown(min, isHex)} to ${shown(max, isHex)}, `
-      + `not ${word.text}`);
+    report(
+      word,
+      `${what} is from ${shown(min, isHex)} to ${shown(max, isHex)}, ` + `not ${word.text}`,
+    );
     return undefined;
   }
   return Number(value);
@@ -43,7 +47,10 @@ export const numberIn = (word: Word, range: Range, report: Report): number | und
 
 /** Is the name one of those? Says what was probably meant otherwise. An empty list is unknown. */
 export const isKnown = (
-  word: Word, what: string, names: readonly string[], report: Report,
+  word: Word,
+  what: string,
+  names: readonly string[],
+  report: Report,
 ): boolean => {
   if (names.length === 0 || names.includes(word.text)) return true;
   report(word, `there is no ${what} "${word.text}"; ${instead(word.text, names)}`);

@@ -3,7 +3,7 @@ import type { RecordType } from '../../arena/fields.ts';
 import type { Problem, Span } from '../diagnostics.ts';
 import { compileTree, type Expression } from '../expression.ts';
 import type { Vocabulary } from '../language/vocabulary.ts';
-import { spanOf, type Section } from '../parse/tree.ts';
+import { type Section, spanOf } from '../parse/tree.ts';
 import { isKnown, type Report } from './context.ts';
 
 /** Where a check is expected to break: in the step of a function whose label contains the text. */
@@ -17,18 +17,18 @@ export type Expectation =
   | { readonly kind: 'clean'; readonly span: Span }
   /** the check breaks, and at the place if one is given */
   | {
-    readonly kind: 'violated';
-    readonly check: string;
-    readonly at: BreakPlace | undefined;
-    readonly span: Span;
-  }
+      readonly kind: 'violated';
+      readonly check: string;
+      readonly at: BreakPlace | undefined;
+      readonly span: Span;
+    }
   /** the expression holds when the run has ended */
   | {
-    readonly kind: 'final';
-    readonly expression: Expression;
-    readonly text: string;
-    readonly span: Span;
-  };
+      readonly kind: 'final';
+      readonly expression: Expression;
+      readonly text: string;
+      readonly span: Span;
+    };
 
 type ExpectSection = Extract<Section, { kind: 'expect' }>;
 
@@ -40,14 +40,13 @@ export interface ExpectContext {
   readonly report: Report;
 }
 
-const expectationOf = (
-  section: ExpectSection, context: ExpectContext,
-): Expectation | undefined => {
+const expectationOf = (section: ExpectSection, context: ExpectContext): Expectation | undefined => {
   const { expect, offset, length } = section;
   const span = { offset, length };
   const { vocabulary, report } = context;
   switch (expect.kind) {
-    case 'clean': return { kind: 'clean', span };
+    case 'clean':
+      return { kind: 'clean', span };
     case 'violated': {
       const checks = vocabulary.checks.map(({ id }) => id);
       const functions = vocabulary.functions.map(({ name }) => name);
@@ -57,7 +56,9 @@ const expectationOf = (
         return undefined;
       }
       return {
-        kind: 'violated', check: expect.check.text, span,
+        kind: 'violated',
+        check: expect.check.text,
+        span,
         at: at === undefined ? undefined : { function: at.text, label: expect.label?.text },
       };
     }
@@ -73,7 +74,8 @@ const expectationOf = (
 };
 
 export const expectationsOf = (
-  sections: readonly ExpectSection[], context: ExpectContext,
+  sections: readonly ExpectSection[],
+  context: ExpectContext,
 ): Expectation[] => {
   const clean = sections.find(({ expect }) => expect.kind === 'clean');
   const violated = sections.some(({ expect }) => expect.kind === 'violated');

@@ -17,25 +17,35 @@ const framesBesides = 3;
 
 export const machineKeys: readonly MachineKey[] = [
   {
-    key: 'vcpus', values: { min: 1, max: limits.vcpus }, usual: '1',
+    key: 'vcpus',
+    values: { min: 1, max: limits.vcpus },
+    usual: '1',
     doc: 'virtual CPUs; each has a physical CPU of its own',
   },
   {
-    key: 'frames', values: { min: framesBesides + 1, max: limits.frames },
+    key: 'frames',
+    values: { min: framesBesides + 1, max: limits.frames },
     usual: `${limits.framesDefault}, or as many as are needed`,
-    doc: 'page frames of the host: the reserved frame 0, a register page for each vCPU, '
-      + 'the APIC-access page, guest memory, and at least one that is free',
+    doc:
+      'page frames of the host: the reserved frame 0, a register page for each vCPU, ' +
+      'the APIC-access page, guest memory, and at least one that is free',
   },
   {
-    key: 'memory', values: { min: 0, max: limits.sptesPerRoot - 1 }, usual: '0',
+    key: 'memory',
+    values: { min: 0, max: limits.sptesPerRoot - 1 },
+    usual: '0',
     doc: 'pages of guest memory, from guest-physical address 0',
   },
   {
-    key: 'boot', values: ['settled', 'reset'], usual: 'settled',
+    key: 'boot',
+    values: ['settled', 'reset'],
+    usual: 'settled',
     doc: 'settled: the APIC-access page is loaded and mapped; reset: as vCPU creation leaves it',
   },
   {
-    key: 'apicv', values: ['on', 'off'], usual: 'on',
+    key: 'apicv',
+    values: ['on', 'off'],
+    usual: 'on',
     doc: 'module parameter enable_apicv',
   },
 ];
@@ -54,7 +64,9 @@ export const framesNeeded = (vcpus: number, memoryPages: number): number =>
 type Given = Map<string, { readonly word: Word; readonly value: number | string }>;
 
 const readValue = (
-  { key, values }: MachineKey, word: Word, report: Report,
+  { key, values }: MachineKey,
+  word: Word,
+  report: Report,
 ): number | string | undefined => {
   if ('min' in values) return numberIn(word, { ...values, what: `"${key}"` }, report);
   if (values.includes(word.text)) return word.text;
@@ -93,8 +105,11 @@ const readWords = (words: readonly Word[], report: Report): Given => {
 
 /** Stands in for a machine block that could not be read: it forbids nothing. */
 export const largestMachine: MachineSize = {
-  vcpus: limits.vcpus, memoryPages: limits.sptesPerRoot - 1, frames: limits.frames,
-  boot: 'settled', enableApicv: true,
+  vcpus: limits.vcpus,
+  memoryPages: limits.sptesPerRoot - 1,
+  frames: limits.frames,
+  boot: 'settled',
+  enableApicv: true,
 };
 
 /** The machine that the words describe; what they do not say is usual. */
@@ -110,7 +125,9 @@ export const machineOf = (words: readonly Word[], report: Report): MachineSize =
     report(said, `this machine needs at least ${needed} frames; write a greater number`);
   }
   return {
-    vcpus, memoryPages, frames: Math.max(frames, needed),
+    vcpus,
+    memoryPages,
+    frames: Math.max(frames, needed),
     boot: given.get('boot')?.value === 'reset' ? 'reset' : 'settled',
     enableApicv: given.get('apicv')?.value !== 'off',
   };

@@ -4,8 +4,14 @@ import { APIC_TASKPRI } from '../../state/lapic.ts';
 import { limits } from '../../state/limits.ts';
 import { PAGE_SIZE } from '../../state/machine.ts';
 import {
-  APIC_ACCESS_PAGE, instructionSpecs, type ActorKind, type Instruction, type InstructionSpec,
-  type Op, type Operand, type Program,
+  type ActorKind,
+  APIC_ACCESS_PAGE,
+  type Instruction,
+  type InstructionSpec,
+  instructionSpecs,
+  type Op,
+  type Operand,
+  type Program,
 } from '../../state/program.ts';
 import { instead } from '../diagnostics.ts';
 import type { ProgramItem, Repeat, Word } from '../parse/tree.ts';
@@ -29,13 +35,23 @@ export const specsOf = (kind: ActorKind): readonly Spec[] => {
 };
 
 const kindNames: Readonly<Record<ActorKind, string>> = {
-  vcpu: 'a vCPU', irq: 'an interrupt actor', mm: 'the memory manager', user: 'user space',
+  vcpu: 'a vCPU',
+  irq: 'an interrupt actor',
+  mm: 'the memory manager',
+  user: 'user space',
 };
 
 const gpaOf = (word: Word, { memoryPages, report }: ProgramContext): number | undefined => {
-  const value = numberIn(word, {
-    min: 0, max: 2 ** 52 - 1, what: 'a guest-physical address', isHex: true,
-  }, report);
+  const value = numberIn(
+    word,
+    {
+      min: 0,
+      max: 2 ** 52 - 1,
+      what: 'a guest-physical address',
+      isHex: true,
+    },
+    report,
+  );
   if (value === undefined) return undefined;
   if (value % 4 !== 0) {
     report(word, 'a guest access is 4-byte aligned; choose a multiple of 4');
@@ -44,15 +60,21 @@ const gpaOf = (word: Word, { memoryPages, report }: ProgramContext): number | un
   const inApic = value - APIC_DEFAULT_PHYS_BASE;
   if (inApic >= 0 && inApic < PAGE_SIZE) {
     if (inApic === APIC_TASKPRI) return value;
-    report(word, 'this version models the TPR, offset 0x080, only; write '
-      + `0x${(APIC_DEFAULT_PHYS_BASE + APIC_TASKPRI).toString(16)}`);
+    report(
+      word,
+      'this version models the TPR, offset 0x080, only; write ' +
+        `0x${(APIC_DEFAULT_PHYS_BASE + APIC_TASKPRI).toString(16)}`,
+    );
     return undefined;
   }
   if (value < memoryPages * PAGE_SIZE) return value;
-  report(word, memoryPages === 0
-    ? 'the guest has no memory; write "memory 1" or more in the machine block'
-    : `guest memory ends before 0x${(memoryPages * PAGE_SIZE).toString(16)}; `
-      + 'choose a lower address or more memory');
+  report(
+    word,
+    memoryPages === 0
+      ? 'the guest has no memory; write "memory 1" or more in the machine block'
+      : `guest memory ends before 0x${(memoryPages * PAGE_SIZE).toString(16)}; ` +
+          'choose a lower address or more memory',
+  );
   return undefined;
 };
 
@@ -66,20 +88,35 @@ const pageOf = (word: Word, { memoryPages, report }: ProgramContext): number | u
     report(word, 'the guest has no memory; write "memory 1" or more in the machine block');
     return undefined;
   }
-  return numberIn(word, {
-    min: 0, max: memoryPages - 1, what: 'a page of guest memory', isHex: true,
-  }, report);
+  return numberIn(
+    word,
+    {
+      min: 0,
+      max: memoryPages - 1,
+      what: 'a page of guest memory',
+      isHex: true,
+    },
+    report,
+  );
 };
 
-const operandOf = (
-  operand: Operand, word: Word, context: ProgramContext,
-): number | undefined => {
+const operandOf = (operand: Operand, word: Word, context: ProgramContext): number | undefined => {
   switch (operand.kind) {
-    case 'gpa': return gpaOf(word, context);
-    case 'page': return pageOf(word, context);
-    case 'u32': return numberIn(word, {
-      min: 0, max: 0xffff_ffff, what: `the ${operand.name}`, isHex: true,
-    }, context.report);
+    case 'gpa':
+      return gpaOf(word, context);
+    case 'page':
+      return pageOf(word, context);
+    case 'u32':
+      return numberIn(
+        word,
+        {
+          min: 0,
+          max: 0xffff_ffff,
+          what: `the ${operand.name}`,
+          isHex: true,
+        },
+        context.report,
+      );
   }
 };
 
@@ -93,8 +130,11 @@ const unknownOp = (word: Word, { kind, report }: ProgramContext): void => {
   const specs: readonly Spec[] = instructionSpecs;
   const other = specs.find((spec) => spec.op === word.text);
   if (other !== undefined) {
-    report(word, `"${word.text}" is done by ${kindNames[other.by]}, not by ${kindNames[kind]}; `
-      + 'move it to a block of such an actor');
+    report(
+      word,
+      `"${word.text}" is done by ${kindNames[other.by]}, not by ${kindNames[kind]}; ` +
+        'move it to a block of such an actor',
+    );
   } else if (word.isNumber) {
     report(word, `"${word.text}" belongs to no instruction; remove it`);
   } else {
@@ -110,15 +150,21 @@ interface Emitter {
 
 /** One instruction with its operands; returns how many items it took. */
 const emitInstruction = (
-  items: readonly ProgramItem[], index: number, { context, out }: Emitter,
+  items: readonly ProgramItem[],
+  index: number,
+  { context, out }: Emitter,
 ): number => {
   const { word } = items[index] as { word: Word };
   const spec = specsOf(context.kind).find(({ op }) => op === word.text);
   if (spec === undefined) {
     unknownOp(word, context);
     let taken = 1;
-    for (let next = items[index + taken]; next?.kind === 'word' && next.word.isNumber;
-      next = items[index + taken]) taken++;
+    for (
+      let next = items[index + taken];
+      next?.kind === 'word' && next.word.isNumber;
+      next = items[index + taken]
+    )
+      taken++;
     return taken;
   }
   const operands: number[] = [];
@@ -137,14 +183,19 @@ const emitInstruction = (
 };
 
 const emitRepeat = (repeat: Repeat, depth: number, emitter: Emitter): void => {
-  const { context: { report }, out } = emitter;
+  const {
+    context: { report },
+    out,
+  } = emitter;
   if (depth === limits.loopNesting) {
     report(repeat.head, `repeat nests at most ${limits.loopNesting} deep; write it flatter`);
     return;
   }
   if (repeat.count === undefined) report(repeat.head, 'repeat lacks its count; write repeat 3 {');
-  const count = repeat.count === undefined ? undefined
-    : numberIn(repeat.count, { min: 1, max: limits.steps, what: 'a count' }, report);
+  const count =
+    repeat.count === undefined
+      ? undefined
+      : numberIn(repeat.count, { min: 1, max: limits.steps, what: 'a count' }, report);
   out.push({ op: 'loop-begin', counter: depth, count: count ?? 1 });
   const target = out.length;
   emitItems(repeat.body, depth + 1, emitter);
@@ -153,7 +204,7 @@ const emitRepeat = (repeat: Repeat, depth: number, emitter: Emitter): void => {
 };
 
 const emitItems = (items: readonly ProgramItem[], depth: number, emitter: Emitter): void => {
-  for (let i = 0; i < items.length;) {
+  for (let i = 0; i < items.length; ) {
     const item = items[i]!;
     if (item.kind === 'repeat') {
       emitRepeat(item, depth, emitter);
@@ -163,9 +214,7 @@ const emitItems = (items: readonly ProgramItem[], depth: number, emitter: Emitte
 };
 
 /** The instructions of a block; those that are wrong are reported and left out. */
-export const programOf = (
-  items: readonly ProgramItem[], context: ProgramContext,
-): Program => {
+export const programOf = (items: readonly ProgramItem[], context: ProgramContext): Program => {
   const out: Instruction[] = [];
   emitItems(items, 0, { context, out });
   return out;

@@ -1,7 +1,5 @@
 /** Profile and switches: what the scenario says, and what the options say over it. */
-import {
-  defaultProfile, profileOf, profiles, switches, switchOf,
-} from '../../state/switches.ts';
+import { defaultProfile, profileOf, profiles, switches, switchOf } from '../../state/switches.ts';
 import { instead, problemNowhere, type Span } from '../diagnostics.ts';
 import type { Section, Word } from '../parse/tree.ts';
 import { isKnown, type Report } from './context.ts';
@@ -26,16 +24,28 @@ interface Protections {
 }
 
 const setSwitch = (
-  values: Map<string, string>, { id, value }: { id: Word; value: Word }, report: Report,
+  values: Map<string, string>,
+  { id, value }: { id: Word; value: Word },
+  report: Report,
 ): void => {
-  if (!isKnown(id, 'switch', switches.map((s) => s.id), report)) return;
+  if (
+    !isKnown(
+      id,
+      'switch',
+      switches.map((s) => s.id),
+      report,
+    )
+  )
+    return;
   const declared = switchOf(id.text)!;
   if (declared.values.includes(value.text)) values.set(id.text, value.text);
-  else report(value, `"${id.text}" is not "${value.text}"; ${instead(value.text, declared.values)}`);
+  else
+    report(value, `"${id.text}" is not "${value.text}"; ${instead(value.text, declared.values)}`);
 };
 
 export const profileAndSwitches = (
-  profile: ProfileSection | undefined, sets: readonly SetSection[],
+  profile: ProfileSection | undefined,
+  sets: readonly SetSection[],
   { overrides, report }: { overrides: Overrides; report: Report },
 ): Protections => {
   const names = profiles.map(({ id }) => id);

@@ -1,6 +1,6 @@
 /** The `schedule` block: directives, or the exact choices of a run. */
 import type { Directive, Goal } from '../../sched/policies/directed.ts';
-import { parseSchedule, seedMax, type PolicySpec, type Schedule } from '../../sched/schedule.ts';
+import { type PolicySpec, parseSchedule, type Schedule, seedMax } from '../../sched/schedule.ts';
 import { limits } from '../../state/limits.ts';
 import { choice, instead } from '../diagnostics.ts';
 import { placeIn } from '../parse/strings.ts';
@@ -19,7 +19,11 @@ const goalOf = (line: Line, { functions, report }: ScheduleContext): Goal | unde
   const { goal, argument, label } = line;
   if (goal === 'on' || argument === undefined) return { kind: 'on' };
   if (goal === 'steps') {
-    const count = numberIn(argument, { min: 1, max: limits.steps, what: 'a number of steps' }, report);
+    const count = numberIn(
+      argument,
+      { min: 1, max: limits.steps, what: 'a number of steps' },
+      report,
+    );
     return count === undefined ? undefined : { kind: 'steps', count };
   }
   if (!isKnown(argument, 'function', functions, report)) return undefined;
@@ -28,17 +32,24 @@ const goalOf = (line: Line, { functions, report }: ScheduleContext): Goal | unde
 
 export const directivesOf = (lines: readonly Line[], context: ScheduleContext): Directive[] =>
   lines.flatMap((line) => {
-    const { actor: { text } } = line;
+    const {
+      actor: { text },
+    } = line;
     const actor = context.actors.indexOf(text);
     if (actor < 0) {
-      context.report(line.actor, `there is no actor "${text}" in this scenario; `
-        + instead(text, context.actors));
+      context.report(
+        line.actor,
+        `there is no actor "${text}" in this scenario; ${instead(text, context.actors)}`,
+      );
     }
     const goal = goalOf(line, context);
     return actor < 0 || goal === undefined ? [] : [{ actor, goal }];
   });
 
-export const policyOf = ({ name: policy, seed }: Policy, report: Report): PolicySpec | undefined => {
+export const policyOf = (
+  { name: policy, seed }: Policy,
+  report: Report,
+): PolicySpec | undefined => {
   switch (policy.text) {
     case 'random': {
       if (seed === undefined) {
@@ -58,7 +69,8 @@ export const policyOf = ({ name: policy, seed }: Policy, report: Report): Policy
 };
 
 export const exactScheduleOf = (
-  text: Text, { actors, report }: ScheduleContext,
+  text: Text,
+  { actors, report }: ScheduleContext,
 ): Schedule | undefined => {
   const parsed = parseSchedule(text.text, actors);
   if ('schedule' in parsed) {

@@ -1,5 +1,5 @@
 /** Reading fields for expressions: a closure over their words. */
-import { wordsOf, type Leaf } from '../../arena/leaves.ts';
+import { type Leaf, wordsOf } from '../../arena/leaves.ts';
 import { exact, popcount32, type Value } from './numbers.ts';
 
 export type Words = Uint32Array;
@@ -33,8 +33,8 @@ export const readNumber = (leaf: Leaf): Read<Value> => {
   if (width > 32) {
     const high = word + step;
     const wide = readWide(leaf);
-    return (words, previous) => (words[high]! < TWO_21
-      ? words[high]! * TWO_32 + words[word]! : wide(words, previous));
+    return (words, previous) =>
+      words[high]! < TWO_21 ? words[high]! * TWO_32 + words[word]! : wide(words, previous);
   }
   if (kind === 'int') return (words) => words[word]! | 0;
   if (width === 32 || kind === 'bits') return (words) => words[word]!;
@@ -65,8 +65,9 @@ export const readHighest = (leaf: Leaf): Read<number> => {
 
 /** The part of its word that a leaf owns. */
 const maskOf = ({ kind, bit, width }: Leaf): number =>
-  (kind === 'flag' || (kind === 'uint' && width < 32)
-    ? ((2 ** width - 1) << bit) >>> 0 : 0xffff_ffff);
+  kind === 'flag' || (kind === 'uint' && width < 32)
+    ? ((2 ** width - 1) << bit) >>> 0
+    : 0xffff_ffff;
 
 /** Does one of the leaves differ from the state before? Never, where there is no state before. */
 export const readChanged = (leaves: readonly Leaf[]): Read<boolean> => {

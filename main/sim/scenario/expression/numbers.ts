@@ -7,7 +7,8 @@ export type Value = number | bigint;
 
 export const exact = (value: bigint): Value =>
   value >= BigInt(Number.MIN_SAFE_INTEGER) && value <= BigInt(Number.MAX_SAFE_INTEGER)
-    ? Number(value) : value;
+    ? Number(value)
+    : value;
 
 export const add = (a: Value, b: Value): Value => {
   if (typeof a === 'number' && typeof b === 'number') {
@@ -17,8 +18,7 @@ export const add = (a: Value, b: Value): Value => {
   return exact(BigInt(a) + BigInt(b));
 };
 
-export const negate = (a: Value): Value =>
-  (typeof a === 'number' ? 0 - a : exact(-a));
+export const negate = (a: Value): Value => (typeof a === 'number' ? 0 - a : exact(-a));
 
 export const subtract = (a: Value, b: Value): Value => add(a, negate(b));
 
@@ -31,16 +31,17 @@ export const multiply = (a: Value, b: Value): Value => {
 };
 
 /** Both fit 32 bits, where the operators of the language do. */
-const small = (a: Value, b: Value): boolean => (a as number) >>> 0 === a && (b as number) >>> 0 === b;
+const small = (a: Value, b: Value): boolean =>
+  (a as number) >>> 0 === a && (b as number) >>> 0 === b;
 
 const isNumber = (a: Value): a is number => typeof a === 'number';
 
-export const and = (a: Value, b: Value): Value => (isNumber(a) && isNumber(b) && small(a, b)
-  ? (a & b) >>> 0 : exact(BigInt(a) & BigInt(b)));
-export const or = (a: Value, b: Value): Value => (isNumber(a) && isNumber(b) && small(a, b)
-  ? (a | b) >>> 0 : exact(BigInt(a) | BigInt(b)));
-export const xor = (a: Value, b: Value): Value => (isNumber(a) && isNumber(b) && small(a, b)
-  ? (a ^ b) >>> 0 : exact(BigInt(a) ^ BigInt(b)));
+export const and = (a: Value, b: Value): Value =>
+  isNumber(a) && isNumber(b) && small(a, b) ? (a & b) >>> 0 : exact(BigInt(a) & BigInt(b));
+export const or = (a: Value, b: Value): Value =>
+  isNumber(a) && isNumber(b) && small(a, b) ? (a | b) >>> 0 : exact(BigInt(a) | BigInt(b));
+export const xor = (a: Value, b: Value): Value =>
+  isNumber(a) && isNumber(b) && small(a, b) ? (a ^ b) >>> 0 : exact(BigInt(a) ^ BigInt(b));
 
 /** Shifts go up to this; a shift by more, or by less than 0, gives 0. */
 export const shiftMax = 255;
@@ -67,7 +68,7 @@ export const popcount32 = (value: number): number => {
 
 /** Negative numbers count as 64-bit two's complement. */
 const magnitude = (value: Value): bigint =>
-  (value < 0 ? BigInt.asUintN(64, BigInt(value)) : BigInt(value));
+  value < 0 ? BigInt.asUintN(64, BigInt(value)) : BigInt(value);
 
 /** The bits that are set. */
 export const popcount = (value: Value): number => {

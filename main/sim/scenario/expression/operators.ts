@@ -1,7 +1,15 @@
 /** The operators, as closures over their operands. */
 import type { Read } from './leaf_values.ts';
 import {
-  add, and, multiply, or, shiftLeft, shiftRight, subtract, xor, type Value,
+  add,
+  and,
+  multiply,
+  or,
+  shiftLeft,
+  shiftRight,
+  subtract,
+  type Value,
+  xor,
 } from './numbers.ts';
 
 /** A part of an expression: a truth value or a number. A truth value counts as 0 or 1. */
@@ -9,8 +17,11 @@ export type Part =
   | { readonly kind: 'bool'; readonly read: Read<boolean> }
   | { readonly kind: 'number'; readonly read: Read<Value>; readonly constant: Value | undefined };
 
-export const numberPart = (read: Read<Value>, constant?: Value): Part =>
-  ({ kind: 'number', read, constant });
+export const numberPart = (read: Read<Value>, constant?: Value): Part => ({
+  kind: 'number',
+  read,
+  constant,
+});
 export const boolPart = (read: Read<boolean>): Part => ({ kind: 'bool', read });
 
 export const asNumber = (part: Part): Read<Value> => {
@@ -26,8 +37,14 @@ export const asBool = (part: Part): Read<boolean> => {
 };
 
 const arithmetic: Readonly<Record<string, (a: Value, b: Value) => Value>> = {
-  '|': or, '^': xor, '&': and, '+': add, '-': subtract, '*': multiply,
-  '<<': shiftLeft, '>>': shiftRight,
+  '|': or,
+  '^': xor,
+  '&': and,
+  '+': add,
+  '-': subtract,
+  '*': multiply,
+  '<<': shiftLeft,
+  '>>': shiftRight,
 };
 
 const equals = (left: Part, right: Part): Read<boolean> => {
@@ -40,7 +57,10 @@ const equals = (left: Part, right: Part): Read<boolean> => {
   return (words, previous) => a(words, previous) === b(words, previous);
 };
 
-const not = (read: Read<boolean>): Read<boolean> => (words, previous) => !read(words, previous);
+const not =
+  (read: Read<boolean>): Read<boolean> =>
+  (words, previous) =>
+    !read(words, previous);
 
 const less = (left: Part, right: Part): Read<boolean> => {
   const a = asNumber(left);
@@ -61,9 +81,14 @@ const either = (left: Part, right: Part): Read<boolean> => {
 };
 
 const logic: Readonly<Record<string, (left: Part, right: Part) => Read<boolean>>> = {
-  '==': equals, '!=': (l, r) => not(equals(l, r)),
-  '<': less, '>': (l, r) => less(r, l), '>=': (l, r) => not(less(l, r)),
-  '<=': (l, r) => not(less(r, l)), '&&': both, '||': either,
+  '==': equals,
+  '!=': (l, r) => not(equals(l, r)),
+  '<': less,
+  '>': (l, r) => less(r, l),
+  '>=': (l, r) => not(less(l, r)),
+  '<=': (l, r) => not(less(r, l)),
+  '&&': both,
+  '||': either,
 };
 
 export const binaryPart = (operator: string, left: Part, right: Part): Part => {

@@ -1,6 +1,6 @@
-/** Paths of fields as they are written in expressions: found, or what exactly is wrong with them. */
+/** Paths of fields as they are written in expressions: found, or what exactly is wrong. */
 import type { Field, RecordType } from '../../arena/fields.ts';
-import { leafAt, type Leaf } from '../../arena/leaves.ts';
+import { type Leaf, leafAt } from '../../arena/leaves.ts';
 import { instead, type Problem, type Span } from '../diagnostics.ts';
 import type { Word } from '../parse/tree.ts';
 
@@ -19,8 +19,11 @@ const partsOf = ({ text, offset }: Word): Part[] | Problem => {
   for (const part of text.split('.')) {
     const match = partPattern.exec(part);
     if (match === null) {
-      return { offset: at, length: Math.max(1, part.length),
-        message: `"${part}" is no part of a path; write NAME or NAME[INDEX], joined by dots` };
+      return {
+        offset: at,
+        length: Math.max(1, part.length),
+        message: `"${part}" is no part of a path; write NAME or NAME[INDEX], joined by dots`,
+      };
     }
     const [, name = '', index] = match;
     parts.push({ offset: at, length: part.length, name, index, indexAt: at + name.length + 1 });
@@ -42,7 +45,8 @@ const countOf = (field: Field): number => (field.kind === 'bits' ? field.width :
 const indexProblem = (part: Part, field: Field): Problem | undefined => {
   const { index, name, offset, length, indexAt } = part;
   if (index === undefined) {
-    return field.kind !== 'array' ? undefined
+    return field.kind !== 'array'
+      ? undefined
       : { offset, length, message: `there are ${field.count} of ${name}; write ${name}[0]` };
   }
   const span = { offset: indexAt, length: index.length };
@@ -56,9 +60,11 @@ const indexProblem = (part: Part, field: Field): Problem | undefined => {
     return { ...span, message: `${name} has no element "${index}"; ${hint}` };
   }
   const last = countOf(field) - 1;
-  if (value > last) return { ...span, message: `${name} goes from 0 to ${last}; choose one of them` };
+  if (value > last)
+    return { ...span, message: `${name} goes from 0 to ${last}; choose one of them` };
   return field.kind === 'bytes' && value % 4 !== 0
-    ? { ...span, message: `${name} is read in words of 4 bytes; choose a multiple of 4` } : undefined;
+    ? { ...span, message: `${name} is read in words of 4 bytes; choose a multiple of 4` }
+    : undefined;
 };
 
 export type Found =
@@ -70,7 +76,8 @@ export type Found =
 const notField = (part: Part, record: RecordType): Problem => {
   const names = record.fields.map(({ name }) => name);
   return {
-    offset: part.offset, length: part.name.length,
+    offset: part.offset,
+    length: part.name.length,
     message: `${record.name} has no field "${part.name}"; ${instead(part.name, names)}`,
   };
 };
@@ -92,8 +99,13 @@ export const findPath = (layout: RecordType, word: Word): Found => {
     if (field.of === undefined) {
       if (isLast) return { leaf: leafAt(layout, plain.join('.'))! };
       const next = parts[i + 1]!;
-      return { problem: { offset: next.offset, length: next.length,
-        message: `${part.name} has no fields of its own; end the path there` } };
+      return {
+        problem: {
+          offset: next.offset,
+          length: next.length,
+          message: `${part.name} has no fields of its own; end the path there`,
+        },
+      };
     }
     record = field.of;
   }

@@ -5,8 +5,7 @@ import { isOneOf, sectionsOf, spanOfToken } from '../parse/sections.ts';
 import * as t from '../parse/tokens.ts';
 import { lex } from './tokens_at.ts';
 
-export type TokenKind =
-  | 'keyword' | 'string' | 'number' | 'comment' | 'name' | 'path' | 'operator';
+export type TokenKind = 'keyword' | 'string' | 'number' | 'comment' | 'name' | 'path' | 'operator';
 
 export interface ClassifiedSpan extends Span {
   readonly kind: TokenKind;
@@ -31,10 +30,12 @@ export const classify = (text: string): ClassifiedSpan[] => {
   const { tokens, comments } = lex(text);
   const spans = sectionsOf(tokens).flatMap((part) => {
     const isKeyworded = hasKeywords.has(part[0]!.image);
-    return part.map((token): ClassifiedSpan =>
-      ({ ...spanOfToken(token), kind: kindOf(token, isKeyworded) }));
+    return part.map(
+      (token): ClassifiedSpan => ({ ...spanOfToken(token), kind: kindOf(token, isKeyworded) }),
+    );
   });
-  const remarks = comments.map((token): ClassifiedSpan =>
-    ({ ...spanOfToken(token), kind: 'comment' }));
+  const remarks = comments.map(
+    (token): ClassifiedSpan => ({ ...spanOfToken(token), kind: 'comment' }),
+  );
   return [...spans, ...remarks].sort((a, b) => a.offset - b.offset);
 };

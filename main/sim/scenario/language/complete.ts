@@ -4,15 +4,23 @@ import { machineKeys } from '../compile/machine.ts';
 import { apicAccessPageName, specsOf } from '../compile/program.ts';
 import type { Span } from '../diagnostics.ts';
 import { expressionFunctions } from '../expression.ts';
-import { continuations, outlineOf, valueNames, type Outline } from './fields.ts';
-import { placesBehind, type Place } from './place.ts';
+import { continuations, type Outline, outlineOf, valueNames } from './fields.ts';
+import { type Place, placesBehind } from './place.ts';
 import { around } from './tokens_at.ts';
 import { emptyVocabulary, type Vocabulary } from './vocabulary.ts';
 import * as words from './words.ts';
 
 export type CompletionKind =
-  | 'keyword' | 'profile' | 'switch' | 'value' | 'key' | 'instruction' | 'actor' | 'function'
-  | 'invariant' | 'field';
+  | 'keyword'
+  | 'profile'
+  | 'switch'
+  | 'value'
+  | 'key'
+  | 'instruction'
+  | 'actor'
+  | 'function'
+  | 'invariant'
+  | 'field';
 
 export interface CompletionItem {
   readonly label: string;
@@ -28,95 +36,141 @@ export interface CompletionItem {
 type Offer = Omit<CompletionItem, 'replace'>;
 
 const offer = (
-  kind: CompletionKind, label: string, documentation: string, more: Partial<Offer> = {},
+  kind: CompletionKind,
+  label: string,
+  documentation: string,
+  more: Partial<Offer> = {},
 ): Offer => ({ kind, label, documentation, detail: '', insertText: label, ...more });
 
 const keyword = ({ word, doc, insert }: words.KeywordDoc): Offer =>
   offer('keyword', word, doc, { insertText: insert ?? word });
 
-const newPrograms = ({ vcpus, programmed }: Outline): Offer[] => [
-  ...Array.from({ length: vcpus }, (_, i) => `vcpu${i}`), 'mm', 'user',
-].filter((name) => !programmed.includes(name))
-  .map((name) => offer('actor', name, `what ${name} does`, { insertText: `${name} {  }` }));
+const newPrograms = ({ vcpus, programmed }: Outline): Offer[] =>
+  [...Array.from({ length: vcpus }, (_, i) => `vcpu${i}`), 'mm', 'user']
+    .filter((name) => !programmed.includes(name))
+    .map((name) => offer('actor', name, `what ${name} does`, { insertText: `${name} {  }` }));
 
 const operandOffers = ({ of }: Extract<Place, { kind: 'operand' }>): Offer[] => {
   switch (of.kind) {
-    case 'page': return [offer('value', apicAccessPageName, of.doc)];
-    case 'gpa': return [offer('value', '0xfee00080', of.doc, { detail: 'TPR' })];
-    case 'u32': return [];
+    case 'page':
+      return [offer('value', apicAccessPageName, of.doc)];
+    case 'gpa':
+      return [offer('value', '0xfee00080', of.doc, { detail: 'TPR' })];
+    case 'u32':
+      return [];
   }
 };
 
 /** Fields are offered apart: they replace only a part of the word. */
 const offersAt = (place: Place, outline: Outline, vocabulary: Vocabulary): Offer[] => {
   switch (place.kind) {
-    case 'section': return [...words.sectionKeywords.map(keyword), ...newPrograms(outline)];
-    case 'twin': return words.twinWords.map(keyword);
-    case 'profile': return profiles.map((p) => offer('profile', p.id, p.summary));
-    case 'switch': return switches.map((s) =>
-      offer('switch', s.id, s.summary, { detail: s.values.join(' | ') }));
+    case 'section':
+      return [...words.sectionKeywords.map(keyword), ...newPrograms(outline)];
+    case 'twin':
+      return words.twinWords.map(keyword);
+    case 'profile':
+      return profiles.map((p) => offer('profile', p.id, p.summary));
+    case 'switch':
+      return switches.map((s) =>
+        offer('switch', s.id, s.summary, { detail: s.values.join(' | ') }),
+      );
     case 'value': {
       const declared = switchOf(place.of);
       return (declared?.values ?? []).map((v) => offer('value', v, declared!.summary));
     }
-    case 'machine-key': return machineKeys.map((k) =>
-      offer('key', k.key, k.doc, { detail: `usually ${k.usual}` }));
+    case 'machine-key':
+      return machineKeys.map((k) => offer('key', k.key, k.doc, { detail: `usually ${k.usual}` }));
     case 'machine-value': {
       const { values, doc, usual } = place.of;
-      return 'min' in values ? [offer('value', usual.split(',')[0]!, doc)]
+      return 'min' in values
+        ? [offer('value', usual.split(',')[0]!, doc)]
         : values.map((value) => offer('value', value, doc));
     }
-    case 'instruction': return [
-      ...specsOf(place.by).map((s) => offer('instruction', s.op, s.doc,
-        { detail: s.operands.map(({ name }) => name.toUpperCase()).join(' ') })),
-      keyword(words.repeatKeyword),
-    ];
-    case 'operand': return operandOffers(place);
-    case 'schedule': return words.scheduleForms.map(keyword);
-    case 'actor': return [
-      ...outline.actors.map((name) => offer('actor', name, `lets ${name} go on`)),
-      keyword(words.thenKeyword),
-    ];
-    case 'goal': return words.goals.map(keyword);
-    case 'function': return vocabulary.functions.map((f) =>
-      offer('function', f.name, f.source ?? '', { detail: f.world ?? '' }));
-    case 'policy': return words.policies.map(keyword);
-    case 'expect': return words.expectKinds.map(keyword);
-    case 'check': return vocabulary.checks.map((c) =>
-      offer('invariant', c.id, c.why ?? c.summary, { detail: c.summary }));
-    case 'at': return [keyword(words.atKeyword)];
-    case 'race': case 'title': case 'number': case 'operator': case 'field': return [];
+    case 'instruction':
+      return [
+        ...specsOf(place.by).map((s) =>
+          offer('instruction', s.op, s.doc, {
+            detail: s.operands.map(({ name }) => name.toUpperCase()).join(' '),
+          }),
+        ),
+        keyword(words.repeatKeyword),
+      ];
+    case 'operand':
+      return operandOffers(place);
+    case 'schedule':
+      return words.scheduleForms.map(keyword);
+    case 'actor':
+      return [
+        ...outline.actors.map((name) => offer('actor', name, `lets ${name} go on`)),
+        keyword(words.thenKeyword),
+      ];
+    case 'goal':
+      return words.goals.map(keyword);
+    case 'function':
+      return vocabulary.functions.map((f) =>
+        offer('function', f.name, f.source ?? '', { detail: f.world ?? '' }),
+      );
+    case 'policy':
+      return words.policies.map(keyword);
+    case 'expect':
+      return words.expectKinds.map(keyword);
+    case 'check':
+      return vocabulary.checks.map((c) =>
+        offer('invariant', c.id, c.why ?? c.summary, { detail: c.summary }),
+      );
+    case 'at':
+      return [keyword(words.atKeyword)];
+    case 'race':
+    case 'title':
+    case 'number':
+    case 'operator':
+    case 'field':
+      return [];
   }
 };
 
 const fieldItems = (
-  beside: string | undefined, path: string, offset: number, { layout }: Outline,
+  beside: string | undefined,
+  path: string,
+  offset: number,
+  { layout }: Outline,
 ): CompletionItem[] => {
   const { typed, suggestions } = continuations(layout, path);
   const part = { offset: offset - typed, length: typed };
   const whole = { offset: offset - path.length, length: path.length };
-  const fields = suggestions.map((s): CompletionItem => ({
-    ...offer('field', s.label, s.doc, { detail: s.detail, insertText: s.insert }), replace: part,
-  }));
+  const fields = suggestions.map(
+    (s): CompletionItem => ({
+      ...offer('field', s.label, s.doc, { detail: s.detail, insertText: s.insert }),
+      replace: part,
+    }),
+  );
   if (/[.[]/.test(path)) return fields;
   return [
-    ...valueNames(layout, beside).map((name) =>
-      ({ ...offer('value', name, `a value of ${beside}`), replace: whole })),
+    ...valueNames(layout, beside).map((name) => ({
+      ...offer('value', name, `a value of ${beside}`),
+      replace: whole,
+    })),
     ...fields,
-    ...expressionFunctions.map(({ name, doc }) =>
-      ({ ...offer('function', name, doc, { insertText: `${name}()` }), replace: whole })),
+    ...expressionFunctions.map(({ name, doc }) => ({
+      ...offer('function', name, doc, { insertText: `${name}()` }),
+      replace: whole,
+    })),
   ];
 };
 
 /** What may stand at the offset; the editor filters by what is typed already. */
 export const complete = (
-  text: string, offset: number, vocabulary: Vocabulary = emptyVocabulary,
+  text: string,
+  offset: number,
+  vocabulary: Vocabulary = emptyVocabulary,
 ): CompletionItem[] => {
   const { before, word, isQuoted } = around(text, offset);
   if (isQuoted) return [];
   const outline = outlineOf(text);
-  const replace = word === undefined ? { offset, length: 0 }
-    : { offset: word.startOffset, length: word.image.length };
+  const replace =
+    word === undefined
+      ? { offset, length: 0 }
+      : { offset: word.startOffset, length: word.image.length };
   return placesBehind(before).flatMap((place): CompletionItem[] => {
     if (place.kind === 'field') {
       const path = word?.image.slice(0, offset - word.startOffset) ?? '';

@@ -4,9 +4,9 @@ import type { Leaf } from '../../arena/leaves.ts';
 import { layoutOf } from '../../state/machine.ts';
 import { actorsOf } from '../compile/actors.ts';
 import { machineOf } from '../compile/machine.ts';
-import { findPath, type Found } from '../expression/paths.ts';
-import { parseScenario } from '../parse.ts';
+import { type Found, findPath } from '../expression/paths.ts';
 import type { Section } from '../parse/tree.ts';
+import { parseScenario } from '../parse.ts';
 
 /** What the scenario has, as far as it can be read. */
 export interface Outline {
@@ -23,13 +23,15 @@ export const outlineOf = (text: string): Outline => {
   const { tree } = parseScenario(text);
   const words = tree.find((s) => s.kind === 'machine')?.words ?? [];
   const machine = machineOf(words, ignore);
-  const programs = tree.filter((s): s is Extract<Section, { kind: 'program' }> =>
-    s.kind === 'program');
+  const programs = tree.filter(
+    (s): s is Extract<Section, { kind: 'program' }> => s.kind === 'program',
+  );
   const actors = actorsOf(programs, machine, ignore);
   return {
     layout: layoutOf({ vcpus: machine.vcpus, actors: actors.length, frames: machine.frames }),
     actors: actors.map(({ name }) => name),
-    programmed: programs.map(({ actor }) => actor.text), vcpus: machine.vcpus,
+    programmed: programs.map(({ actor }) => actor.text),
+    vcpus: machine.vcpus,
   };
 };
 
@@ -44,30 +46,51 @@ export interface Suggestion {
   readonly insert: string;
 }
 
-const kindText = ({ kind, width, count, of }: Pick<Field, 'kind' | 'width' | 'count' | 'of'>): string => {
+const kindText = ({
+  kind,
+  width,
+  count,
+  of,
+}: Pick<Field, 'kind' | 'width' | 'count' | 'of'>): string => {
   switch (kind) {
-    case 'record': return of?.name ?? kind;
-    case 'array': return `${of?.name ?? kind}[${count}]`;
-    case 'bytes': return `${count} bytes`;
-    case 'flag': return 'flag';
-    case 'bits': return `${width} bits`;
-    default: return `${kind}${width}`;
+    case 'record':
+      return of?.name ?? kind;
+    case 'array':
+      return `${of?.name ?? kind}[${count}]`;
+    case 'bytes':
+      return `${count} bytes`;
+    case 'flag':
+      return 'flag';
+    case 'bits':
+      return `${width} bits`;
+    default:
+      return `${kind}${width}`;
   }
 };
 
 const fieldSuggestion = (field: Field): Suggestion => ({
-  label: field.name, detail: kindText(field), doc: field.doc,
+  label: field.name,
+  detail: kindText(field),
+  doc: field.doc,
   insert: field.kind === 'array' ? `${field.name}[0]` : field.name,
 });
 
 const elementSuggestions = (field: Field): Suggestion[] => {
   const { format } = field;
   if (field.kind === 'bits' && typeof format === 'object') {
-    return Object.entries(format).map(([name, bit]) =>
-      ({ label: name, detail: `bit ${bit}`, doc: field.doc, insert: name }));
+    return Object.entries(format).map(([name, bit]) => ({
+      label: name,
+      detail: `bit ${bit}`,
+      doc: field.doc,
+      insert: name,
+    }));
   }
-  return Array.from({ length: Math.min(field.count, 16) }, (_, i) =>
-    ({ label: String(i), detail: kindText(field), doc: field.doc, insert: String(i) }));
+  return Array.from({ length: Math.min(field.count, 16) }, (_, i) => ({
+    label: String(i),
+    detail: kindText(field),
+    doc: field.doc,
+    insert: String(i),
+  }));
 };
 
 /** The record that the part of the path before its last dot names. */
@@ -80,7 +103,8 @@ const recordBefore = (layout: RecordType, path: string): RecordType | undefined 
 
 /** Continuations of a path; `typed` is how many of its characters they replace. */
 export const continuations = (
-  layout: RecordType, path: string,
+  layout: RecordType,
+  path: string,
 ): { typed: number; suggestions: Suggestion[] } => {
   const last = path.slice(path.lastIndexOf('.') + 1);
   const record = recordBefore(layout, path);
@@ -109,7 +133,11 @@ export const leafMarkdown = (leaf: Leaf): string => {
   const facts = [kindText({ kind, width, count: width / 8, of: undefined })];
   if (typeof format === 'string') facts.push(`shown as ${format}`);
   if (tag >= 0) facts.push(`number in hardware ${hex(tag)}`);
-  const names = typeof format !== 'object' ? '' : `\n\n${Object.entries(format)
-    .map(([name, value]) => `\`${name}\` ${value}`).join(' · ')}`;
+  const names =
+    typeof format !== 'object'
+      ? ''
+      : `\n\n${Object.entries(format)
+          .map(([name, value]) => `\`${name}\` ${value}`)
+          .join(' · ')}`;
   return `**${path}** — ${facts.join(', ')}\n\n${doc}${names}`;
 };

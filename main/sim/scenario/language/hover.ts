@@ -5,7 +5,7 @@ import { machineKeys } from '../compile/machine.ts';
 import type { Span } from '../diagnostics.ts';
 import { expressionFunctions } from '../expression.ts';
 import { foundAt, leafMarkdown, outlineOf } from './fields.ts';
-import { placesBehind, type Place } from './place.ts';
+import { type Place, placesBehind } from './place.ts';
 import { around } from './tokens_at.ts';
 import { emptyVocabulary, type Vocabulary } from './vocabulary.ts';
 import * as words from './words.ts';
@@ -19,19 +19,28 @@ const titled = (name: string, ...paragraphs: (string | undefined)[]): string =>
   [`**${name}**`, ...paragraphs.filter((p) => p !== undefined && p !== '')].join('\n\n');
 
 const racesText = (races: readonly string[] | undefined): string | undefined =>
-  (races === undefined || races.length === 0 ? undefined : `Races: ${races.join(', ')}`);
+  races === undefined || races.length === 0 ? undefined : `Races: ${races.join(', ')}`;
 
 const profileText = (id: string): string | undefined => {
   const profile = profileOf(id);
   if (profile === undefined) return undefined;
-  const values = Object.entries(profile.switches).map(([s, v]) => `- \`${s}\` ${v}`).join('\n');
+  const values = Object.entries(profile.switches)
+    .map(([s, v]) => `- \`${s}\` ${v}`)
+    .join('\n');
   return titled(id, profile.summary, values);
 };
 
 const switchText = (id: string): string | undefined => {
   const found = switchOf(id);
-  return found && titled(`${id}: ${found.values.join(' | ')}`, found.summary,
-    `Since: ${found.since}`, racesText(found.races));
+  return (
+    found &&
+    titled(
+      `${id}: ${found.values.join(' | ')}`,
+      found.summary,
+      `Since: ${found.since}`,
+      racesText(found.races),
+    )
+  );
 };
 
 const instructionText = (op: string): string | undefined => {
@@ -61,8 +70,15 @@ const fieldText = (text: string, path: string): string | undefined => {
 };
 
 const keywordLists = [
-  words.sectionKeywords, words.scheduleForms, words.goals, [words.thenKeyword], words.policies,
-  words.expectKinds, [words.atKeyword], words.twinWords, [words.repeatKeyword],
+  words.sectionKeywords,
+  words.scheduleForms,
+  words.goals,
+  [words.thenKeyword],
+  words.policies,
+  words.expectKinds,
+  [words.atKeyword],
+  words.twinWords,
+  [words.repeatKeyword],
 ];
 
 const keywordText = (word: string): string | undefined => {
@@ -86,26 +102,49 @@ interface At {
 
 const textAt = (place: Place, { text, word, vocabulary }: At): string | undefined => {
   switch (place.kind) {
-    case 'profile': return profileText(word);
-    case 'switch': return switchText(word);
-    case 'value': return switchText(place.of);
-    case 'machine-key': return keyText(word);
-    case 'machine-value': return keyText(place.of.key);
-    case 'instruction': return instructionText(word) ?? keywordText(word);
-    case 'operand': return titled(place.of.name, place.of.doc);
-    case 'function': return functionText(word, vocabulary);
-    case 'check': return checkText(word, vocabulary);
-    case 'field': return fieldText(text, word);
-    case 'actor': return keywordText(word);
-    case 'section': case 'twin': case 'schedule': case 'goal': case 'policy': case 'expect':
-    case 'at': return keywordText(word);
-    case 'race': case 'title': case 'number': case 'operator': return undefined;
+    case 'profile':
+      return profileText(word);
+    case 'switch':
+      return switchText(word);
+    case 'value':
+      return switchText(place.of);
+    case 'machine-key':
+      return keyText(word);
+    case 'machine-value':
+      return keyText(place.of.key);
+    case 'instruction':
+      return instructionText(word) ?? keywordText(word);
+    case 'operand':
+      return titled(place.of.name, place.of.doc);
+    case 'function':
+      return functionText(word, vocabulary);
+    case 'check':
+      return checkText(word, vocabulary);
+    case 'field':
+      return fieldText(text, word);
+    case 'actor':
+      return keywordText(word);
+    case 'section':
+    case 'twin':
+    case 'schedule':
+    case 'goal':
+    case 'policy':
+    case 'expect':
+    case 'at':
+      return keywordText(word);
+    case 'race':
+    case 'title':
+    case 'number':
+    case 'operator':
+      return undefined;
   }
 };
 
 /** What the word at the offset is; undefined where there is nothing to say. */
 export const hover = (
-  text: string, offset: number, vocabulary: Vocabulary = emptyVocabulary,
+  text: string,
+  offset: number,
+  vocabulary: Vocabulary = emptyVocabulary,
 ): Hover | undefined => {
   const { before, word, isQuoted } = around(text, offset);
   if (word === undefined || isQuoted) return undefined;

@@ -1,11 +1,11 @@
 /** What kind of word can stand at a place of the text: for completion, hovering and colours. */
 import type { IToken } from 'chevrotain';
-import { actorOf } from '../compile/actors.ts';
-import { machineKeys, type MachineKey } from '../compile/machine.ts';
-import { specsOf } from '../compile/program.ts';
 import type { ActorKind, InstructionSpec, Operand } from '../../state/program.ts';
-import { heads, sectionTokens } from '../parse/tokens.ts';
+import { actorOf } from '../compile/actors.ts';
+import { type MachineKey, machineKeys } from '../compile/machine.ts';
+import { specsOf } from '../compile/program.ts';
 import { isOneOf, sectionsOf } from '../parse/sections.ts';
+import { heads, sectionTokens } from '../parse/tokens.ts';
 
 export type Place =
   | { readonly kind: 'section' }
@@ -36,7 +36,8 @@ const inMachine = (body: readonly IToken[]): Place[] => {
   const key = machineKeys.find((k) => k.key === words.at(-1));
   // A key that stands behind another is its value, so that only every other word counts.
   return key === undefined || words.length % 2 === 0
-    ? [{ kind: 'machine-key' }] : [{ kind: 'machine-value', of: key }];
+    ? [{ kind: 'machine-key' }]
+    : [{ kind: 'machine-value', of: key }];
 };
 
 const inProgram = (body: readonly IToken[], by: ActorKind): Place[] => {
@@ -48,7 +49,8 @@ const inProgram = (body: readonly IToken[], by: ActorKind): Place[] => {
   const operand = spec?.operands[taken];
   const isPlain = body.slice(from + 1).every(isWord);
   return spec !== undefined && operand !== undefined && isPlain
-    ? [{ kind: 'operand', of: operand, spec }] : [{ kind: 'instruction', by }];
+    ? [{ kind: 'operand', of: operand, spec }]
+    : [{ kind: 'instruction', by }];
 };
 
 /** The place behind the last word of a directive. */
@@ -78,25 +80,32 @@ const inExpression = (body: readonly IToken[]): Place[] => {
 const inExpect = (words: readonly IToken[]): Place[] => {
   const [kind, ...rest] = words;
   switch (kind?.image) {
-    case undefined: return [{ kind: 'expect' }];
-    case 'final': return inExpression(rest);
+    case undefined:
+      return [{ kind: 'expect' }];
+    case 'final':
+      return inExpression(rest);
     case 'violated':
       if (rest.length === 0) return [{ kind: 'check' }];
       if (rest.length === 1) return [{ kind: 'at' }, section];
       return rest.length === 2 ? [{ kind: 'function' }] : [section];
-    default: return [section];
+    default:
+      return [section];
   }
 };
 
 const inBlock = (
-  body: readonly IToken[], inside: (body: readonly IToken[]) => Place[],
+  body: readonly IToken[],
+  inside: (body: readonly IToken[]) => Place[],
 ): Place[] => {
   if (body.length === 0) return [];
   return isClosed(body) ? [section] : inside(body);
 };
 
 const simple: Readonly<Record<string, readonly Place['kind'][]>> = {
-  scenario: ['title'], race: ['race', 'twin'], profile: ['profile'], about: ['title'],
+  scenario: ['title'],
+  race: ['race', 'twin'],
+  profile: ['profile'],
+  about: ['title'],
 };
 
 const behind = (part: readonly IToken[]): Place[] => {
@@ -113,12 +122,14 @@ const behind = (part: readonly IToken[]): Place[] => {
       if (body.length === 0) return [{ kind: 'switch' }];
       return body.length === 1 ? [{ kind: 'value', of: body[0]!.image }] : [section];
     }
-    case 'machine': return inBlock(body, inMachine);
+    case 'machine':
+      return inBlock(body, inMachine);
     case 'schedule':
       if (body.length === 0) return [{ kind: 'schedule' }];
       if (body[0]!.image === 'exact') return body.length === 1 ? [{ kind: 'title' }] : [section];
       return inBlock(body, inSchedule);
-    case 'expect': return inExpect(body);
+    case 'expect':
+      return inExpect(body);
     default: {
       const actor = actorOf(word);
       if (body.length === 0 || body[0]!.image !== '{') return [section];

@@ -21,8 +21,9 @@ export interface Lexed {
 export const lex = (text: string): Lexed => {
   if (text.length > parseLimits.characters) return { tokens: [], comments: [] };
   const { tokens, groups } = scenarioLexer().tokenize(text);
-  const useful = tokens.filter(({ tokenType: type }) =>
-    type !== Junk && !type.CATEGORIES!.includes(Junk));
+  const useful = tokens.filter(
+    ({ tokenType: type }) => type !== Junk && !type.CATEGORIES!.includes(Junk),
+  );
   return { tokens: useful, comments: groups['comments'] ?? [] };
 };
 
@@ -43,11 +44,13 @@ const isInside = (token: IToken, offset: number): boolean => {
 export const around = (text: string, offset: number): Around => {
   const { tokens, comments } = lex(text);
   const quoted = [...comments, ...tokens.filter(({ image }) => image.startsWith('"'))];
-  const word = tokens.find((token) =>
-    isWord(token) && token.startOffset <= offset && offset <= endOf(token));
+  const word = tokens.find(
+    (token) => isWord(token) && token.startOffset <= offset && offset <= endOf(token),
+  );
   const limit = word?.startOffset ?? offset;
   return {
-    before: tokens.filter((token) => endOf(token) <= limit), word,
+    before: tokens.filter((token) => endOf(token) <= limit),
+    word,
     isQuoted: quoted.some((token) => isInside(token, offset)),
   };
 };

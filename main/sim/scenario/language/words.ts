@@ -16,7 +16,8 @@ export const sectionKeywords: readonly KeywordDoc[] = [
   { word: 'about', doc: 'what there is to see, told as a story', insert: 'about """\n\n"""' },
   { word: 'machine', doc: 'the modelled computer', insert: 'machine { vcpus 1 }' },
   {
-    word: 'schedule', insert: 'schedule {\n\n}',
+    word: 'schedule',
+    insert: 'schedule {\n\n}',
     doc: 'who acts in which order: directives in braces, or `exact` and the choices of a run',
   },
   { word: 'expect', doc: 'what the run must show: `clean`, `violated` or `final`' },
@@ -45,7 +46,10 @@ export const expectKinds: readonly KeywordDoc[] = [
   { word: 'final', doc: 'the expression holds when the run has ended' },
 ];
 
-export const atKeyword: KeywordDoc = { word: 'at', doc: 'in a step of the function, and of no other' };
+export const atKeyword: KeywordDoc = {
+  word: 'at',
+  doc: 'in a step of the function, and of no other',
+};
 
 export const twinWords: readonly KeywordDoc[] = [
   { word: 'buggy', doc: 'the protection is off: the race goes wrong' },
@@ -53,5 +57,7 @@ export const twinWords: readonly KeywordDoc[] = [
 ];
 
 export const repeatKeyword: KeywordDoc = {
-  word: 'repeat', doc: 'does the block so many times', insert: 'repeat 3 {  }',
+  word: 'repeat',
+  doc: 'does the block so many times',
+  insert: 'repeat 3 {  }',
 };

@@ -15,7 +15,9 @@ export const messagesUpTo = (errorsMax: number): ErrorMessages => {
     return message;
   };
   return {
-    restart: () => { left = errorsMax; },
+    restart: () => {
+      left = errorsMax;
+    },
     buildMismatchTokenMessage: ({ expected }) => counted(expected.LABEL ?? expected.name),
     buildNotAllInputParsedMessage: () => counted(''),
     buildNoViableAltMessage: () => counted(''),
@@ -64,8 +66,10 @@ const strayMessage = (token: IToken): string => {
   if (meant !== undefined) {
     return `${shown(token.image)} begins no part of a scenario; did you mean "${meant}"?`;
   }
-  return `${shown(token.image)} cannot stand here; `
-    + 'write a keyword such as machine, or an actor with its program in braces';
+  return (
+    `${shown(token.image)} cannot stand here; ` +
+    'write a keyword such as machine, or an actor with its program in braces'
+  );
 };
 
 export interface ErrorPlace {
@@ -97,7 +101,9 @@ export const problemOf = (error: IRecognitionException, place: ErrorPlace): Prob
     const span = place.previous === undefined ? { offset: 0, length: 0 } : spanOf(place.previous);
     return { ...span, message: `the text ends too early; ${instead}` };
   }
-  const message = (rule ?? place.start) === 'section'
-    ? strayMessage(token) : `${shown(token.image)} cannot stand here; ${instead}`;
+  const message =
+    (rule ?? place.start) === 'section'
+      ? strayMessage(token)
+      : `${shown(token.image)} cannot stand here; ${instead}`;
   return { ...spanOf(token), message };
 };

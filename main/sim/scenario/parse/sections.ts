@@ -3,8 +3,10 @@ import type { IToken } from 'chevrotain';
 import type { Span } from '../diagnostics.ts';
 import * as t from './tokens.ts';
 
-export const spanOfToken = ({ startOffset, image }: IToken): Span =>
-  ({ offset: startOffset, length: image.length });
+export const spanOfToken = ({ startOffset, image }: IToken): Span => ({
+  offset: startOffset,
+  length: image.length,
+});
 
 export const opening = new Set([t.LBrace, t.LParen]);
 export const closing = new Set([t.RBrace, t.RParen]);
@@ -28,8 +30,13 @@ const beginsSection = (tokens: readonly IToken[], index: number): boolean => {
   const token = tokens[index]!;
   if (isOneOf(token, t.sectionTokens)) return true;
   const next = tokens[index + 1];
-  return isOneOf(token, t.heads) && next !== undefined && isOneOf(next, opening)
-    && next.image === '{' && tokens[index - 1]?.tokenType !== t.Repeat;
+  return (
+    isOneOf(token, t.heads) &&
+    next !== undefined &&
+    isOneOf(next, opening) &&
+    next.image === '{' &&
+    tokens[index - 1]?.tokenType !== t.Repeat
+  );
 };
 
 /** The tokens of each section: an error in one does not spoil the next. */

@@ -29,24 +29,30 @@ export const joined = (tokens: readonly IToken[]): Text => {
   const last = tokens.at(-1)!;
   const span = spanning(
     { offset: first.startOffset, length: first.image.length },
-    { offset: last.startOffset, length: last.image.length });
+    { offset: last.startOffset, length: last.image.length },
+  );
   return { text, pieces, ...span };
 };
 
 /** Without the indentation that all lines share, and without empty lines at either end. */
 export const dedented = (text: string): string => {
   const lines = text.replaceAll('\r', '').split('\n');
-  const indents = lines.slice(1).filter((line) => line.trim() !== '')
+  const indents = lines
+    .slice(1)
+    .filter((line) => line.trim() !== '')
     .map((line) => line.length - line.trimStart().length);
   const indent = indents.reduce((least, n) => Math.min(least, n), Number.POSITIVE_INFINITY);
   return lines
     .map((line, i) => (i === 0 ? line.trim() : line.slice(indent).trimEnd()))
-    .join('\n').trim();
+    .join('\n')
+    .trim();
 };
 
 /** The place in the file of a stretch of the joined text. */
 export const placeIn = (
-  text: Text, index: number, length: number,
+  text: Text,
+  index: number,
+  length: number,
 ): { offset: number; length: number } => {
   const piece = text.pieces.findLast((p) => p.at <= index) ?? text.pieces[0]!;
   return { offset: piece.offset + (index - piece.at), length };

@@ -48,48 +48,52 @@ export type ExpressionTree =
   | { readonly kind: 'number'; readonly word: Word }
   | { readonly kind: 'path'; readonly word: Word }
   | {
-    readonly kind: 'call';
-    readonly name: Word;
-    readonly argument: ExpressionTree;
-    readonly span: Span;
-  }
+      readonly kind: 'call';
+      readonly name: Word;
+      readonly argument: ExpressionTree;
+      readonly span: Span;
+    }
   | {
-    readonly kind: 'unary';
-    readonly operator: '!' | '-';
-    readonly operand: ExpressionTree;
-    readonly span: Span;
-  }
+      readonly kind: 'unary';
+      readonly operator: '!' | '-';
+      readonly operand: ExpressionTree;
+      readonly span: Span;
+    }
   | {
-    readonly kind: 'binary';
-    readonly operator: string;
-    readonly left: ExpressionTree;
-    readonly right: ExpressionTree;
-    readonly span: Span;
-  };
+      readonly kind: 'binary';
+      readonly operator: string;
+      readonly left: ExpressionTree;
+      readonly right: ExpressionTree;
+      readonly span: Span;
+    };
 
 export type ExpectTree =
   | { readonly kind: 'clean' }
   | {
-    readonly kind: 'violated';
-    readonly check: Word;
-    readonly function: Word | undefined;
-    readonly label: Text | undefined;
-  }
+      readonly kind: 'violated';
+      readonly check: Word;
+      readonly function: Word | undefined;
+      readonly label: Text | undefined;
+    }
   | { readonly kind: 'final'; readonly expression: ExpressionTree };
 
 /** A part of the file, from its keyword to its last word. */
 export type Section = Span & { readonly head: Span } & (
-  | { readonly kind: 'scenario'; readonly title: Text }
-  | { readonly kind: 'race'; readonly race: Word; readonly twin: Word | undefined }
-  | { readonly kind: 'profile'; readonly profile: Word }
-  | { readonly kind: 'set'; readonly id: Word; readonly value: Word }
-  | { readonly kind: 'about'; readonly text: Text }
-  | { readonly kind: 'machine'; readonly words: readonly Word[] }
-  | { readonly kind: 'program'; readonly actor: Word; readonly body: readonly ProgramItem[] }
-  | { readonly kind: 'schedule'; readonly lines: readonly Line[]; readonly policy: Policy | undefined }
-  | { readonly kind: 'exact'; readonly text: Text }
-  | { readonly kind: 'expect'; readonly expect: ExpectTree }
-);
+    | { readonly kind: 'scenario'; readonly title: Text }
+    | { readonly kind: 'race'; readonly race: Word; readonly twin: Word | undefined }
+    | { readonly kind: 'profile'; readonly profile: Word }
+    | { readonly kind: 'set'; readonly id: Word; readonly value: Word }
+    | { readonly kind: 'about'; readonly text: Text }
+    | { readonly kind: 'machine'; readonly words: readonly Word[] }
+    | { readonly kind: 'program'; readonly actor: Word; readonly body: readonly ProgramItem[] }
+    | {
+        readonly kind: 'schedule';
+        readonly lines: readonly Line[];
+        readonly policy: Policy | undefined;
+      }
+    | { readonly kind: 'exact'; readonly text: Text }
+    | { readonly kind: 'expect'; readonly expect: ExpectTree }
+  );
 
 export const spanOf = (tree: ExpressionTree): Span =>
   tree.kind === 'number' || tree.kind === 'path' ? tree.word : tree.span;

@@ -1,0 +1,61 @@
+// Random schedules of all that the model can do: each kernel with its protections stays clean.
+
+import { expect, test, vi } from 'vitest';
+import { profiles } from '#sim/state/switches.ts';
+import { compileText } from '../sim/scenario_run.ts';
+import { complaints, seeds } from './complaints.ts';
+
+// Work is bounded by steps and seeds; a slow computer only takes longer.
+vi.setConfig({ testTimeout: 120_000 });
+
+/** Everything that the model can do, on a machine small enough for many runs. */
+const everything = (profile: string): string => `scenario "everything"
+profile ${profile}
+machine { vcpus 2 memory 2 }
+vcpu0 { write 0xfee00080 0x20  read 0xfee00080  write 0x1000 1  hlt }
+vcpu1 { read 0xfee00080  read 0x1000  pause  write 0xfee00080 0x30 }
+mm    { migrate apic-access-page  madvise-dontneed apic-access-page }
+mm1   { migrate 1  madvise-dontneed 1 }
+expect clean
+`;
+
+test.each(profiles.map(({ id }) => id))(
+  `%s with its protections is clean under ${seeds} random schedules of everything`,
+  (profile) => {
+    // v4.15 is what R01 is about: only with the retry check is it protected at all.
+    const switches = profile === 'k4.15' ? { 'apic-reload-retry': 'on' } : {};
+    const scenario = compileText(everything(profile), { switches });
+    expect(complaints(scenario, profile)).toEqual([]);
+  },
+);
+
+/** Two memory managers at the same page: their intervals overlap. */
+const twoAtOnce = (profile: string): string =>
+  everything(profile)
+    .replace(/^mm .*$/m, 'mm { migrate apic-access-page  migrate apic-access-page }')
+    .replace(/^mm1 .*$/m, 'mm1 { migrate 1  madvise-dontneed apic-access-page }');
+
+test('two managers may move the APIC-access page at the same time', () => {
+  expect(complaints(compileText(twoAtOnce('k6.6')), 'two at once')).toEqual([]);
+});
+
+// Reported: `vm.spec.apic_pte_changed` is one flag for all intervals. While the first that set it
+// goes on, a second clears the entry again and has not yet notified: the check sees a violation.
+test.fails('under k5.8 as well', () => {
+  expect(complaints(compileText(twoAtOnce('k5.8')), 'two at once')).toEqual([]);
+});
+
+test('the page given up while it moves and is used: clean under random schedules', () => {
+  const text = everything('k6.6').replace('expect clean', 'user { inhibit-apic-access-page }');
+  expect(complaints(compileText(text), 'inhibit')).toEqual([]);
+});
+
+test('a machine that has just been created is clean under random schedules', () => {
+  const text = everything('k6.6').replace('memory 2', 'memory 2 boot reset');
+  expect(complaints(compileText(text), 'reset', 100)).toEqual([]);
+});
+
+test('a machine without APICv is clean under random schedules', () => {
+  const text = everything('k6.6').replace('memory 2', 'memory 2 apicv off');
+  expect(complaints(compileText(text), 'apicv off', 100)).toEqual([]);
+});
