@@ -2,5 +2,6 @@
 
 import type { Adapter } from './adapter.ts';
 import { kvmLapic, lapicArch } from './kvm/adapter.ts';
+import { vmxCpu } from './vmx_cpu/adapter.ts';
 
-export const adapters: readonly Adapter[] = [kvmLapic, lapicArch];
+export const adapters: readonly Adapter[] = [kvmLapic, lapicArch, vmxCpu];

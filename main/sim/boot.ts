@@ -9,6 +9,8 @@ import { skipLoops } from './hw/vm_entry.ts';
 import { kvm_inhibit_apic_access_page } from './kvm/apic_access_page.ts';
 import { INVALID_GFN } from './kvm/mmu_invalidate.ts';
 import { kvm_mmu_notifier_ops } from './kvm/mmu_notifier.ts';
+import { vmx_update_msr_bitmap_x2apic } from './kvm/vmx/msr_bitmap.ts';
+import { pi_wakeup_handler } from './kvm/vmx/pi_blocking.ts';
 import { vcpu_run } from './kvm/x86.ts';
 import {
   APIC_ACCESS_PAGE_PRIVATE_MEMSLOT,
@@ -34,7 +36,7 @@ import {
 } from './state/program.ts';
 import { KVM_REQ } from './state/requests.ts';
 import { LAPIC_TIMER_ADVANCE_NS_INIT } from './state/timer.ts';
-import { mpState } from './state/vcpu.ts';
+import { hostVector, mpState } from './state/vcpu.ts';
 import { irqchipMode, quirk } from './state/vm.ts';
 import { cpuControl, exitReason, pinControl, secondaryControl } from './state/vmcs.ts';
 import { Machine, type Steps, scenarioActor } from './steps.ts';
@@ -136,6 +138,7 @@ const resetVmcs = (m: Machine, index: number): void => {
     cpuControl.SECONDARY,
   ])
     vmcs01.cpu_based_vm_exec_control.set(bit);
+  vmx_update_msr_bitmap_x2apic(m, index);
 };
 
 const addSlot = (
@@ -222,6 +225,7 @@ const buildVcpu = (m: Machine, index: number): void => {
   vcpu.highest_stale_pending_ioapic_eoi = -1;
   vcpu.pending_external_vector = -1;
   vcpu.on_wakeup_list = -1;
+  vcpu.sched_cpu = -1;
   vcpu.pi_desc.nv = POSTED_INTR_VECTOR;
   vcpu.pi_desc.ndst = index << 8;
   m.cpu[index]!.irqs_on = true;
@@ -298,6 +302,7 @@ export const boot = (config: MachineConfig): Machine => {
   for (let i = 0; i < config.vcpus; i++) buildVcpu(m, i);
   if (config.boot === 'settled') settle(m);
   m.notifiers.push(kvm_mmu_notifier_ops);
+  m.interruptHandlers.set(hostVector.POSTED_INTR_WAKEUP, pi_wakeup_handler);
   for (const actor of config.actors) m.start(actor.name, mainOf(m, actor));
   m.arena.dropLog();
   return m;

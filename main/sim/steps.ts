@@ -186,6 +186,8 @@ export class Machine {
   readonly frame: MachineView['frame'];
   readonly threads: Thread[] = [];
   readonly notifiers: MmuNotifierOps[] = [];
+  /** handlers of interrupts that take steps, by `hostVector`; KVM registers its own at boot */
+  readonly interruptHandlers = new Map<number, (m: Machine, cpu: number) => Steps<void>>();
   /** the actor that takes the current step */
   current = 0;
 

@@ -22,7 +22,7 @@ export interface Picture {
   readonly pv_unhalted: boolean;
   readonly kicks: number;
   readonly wakeups: number;
-  readonly tpr_threshold: number;
+  readonly mp_state: number;
 }
 
 export interface KvmBench extends Bench {

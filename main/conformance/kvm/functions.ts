@@ -1,8 +1,37 @@
 // The functions of KVM that cases ask, by their kernel names. An entry that is missing is not
 // modelled yet: the cases that need it fail and say so.
 
+import { __run_hrtimer } from '#sim/host/hrtimer.ts';
+import { kvm_set_or_clear_apicv_inhibit, kvm_vcpu_update_apicv } from '#sim/kvm/apicv.ts';
+import { ioapic_mmio_write, kvm_ioapic_set_irq } from '#sim/kvm/ioapic.ts';
+import { __apic_accept_irq, kvm_apic_local_deliver } from '#sim/kvm/lapic/accept.ts';
+import {
+  apic_mmio_read,
+  apic_mmio_write,
+  kvm_apic_write_nodecode,
+  kvm_lapic_set_eoi,
+  kvm_x2apic_msr_read,
+  kvm_x2apic_msr_write,
+} from '#sim/kvm/lapic/access.ts';
+import { kvm_recalculate_apic_map } from '#sim/kvm/lapic/apic_map.ts';
+import { kvm_apic_set_base } from '#sim/kvm/lapic/base.ts';
+import type { KvmLapicIrq } from '#sim/kvm/lapic/destination.ts';
+import { vcpu_scan_ioapic, vmx_load_eoi_exitmap } from '#sim/kvm/lapic/eoi.ts';
+import { kvm_apic_accept_events } from '#sim/kvm/lapic/events.ts';
+import { kvm_irq_delivery_to_apic } from '#sim/kvm/lapic/ipi.ts';
 import { kvm_apic_ack_interrupt, kvm_apic_has_interrupt } from '#sim/kvm/lapic/priority.ts';
+import { type Halves, kvm_pv_send_ipi } from '#sim/kvm/lapic/pv_ipi.ts';
+import { kvm_lapic_reset } from '#sim/kvm/lapic/reset.ts';
+import { kvm_apic_get_state, kvm_apic_set_state } from '#sim/kvm/lapic/state.ts';
+import {
+  kvm_get_lapic_tscdeadline_msr,
+  kvm_set_lapic_tscdeadline_msr,
+} from '#sim/kvm/lapic/timer.ts';
+import { apic_timer_fn, kvm_inject_apic_timer_irqs } from '#sim/kvm/lapic/timer_expiry.ts';
 import { kvm_lapic_set_tpr, update_cr8_intercept } from '#sim/kvm/lapic/tpr.ts';
+import { kvm_lapic_sync_from_vapic, kvm_lapic_sync_to_vapic } from '#sim/kvm/lapic/vapic.ts';
+import { kvm_arch_vcpu_ioctl_set_mpstate } from '#sim/kvm/mp_state.ts';
+import { __nested_vmx_vmexit, nested_vmx_enter_non_root_mode } from '#sim/kvm/vmx/nested.ts';
 import {
   __kvm_apic_update_irr,
   maxOf,
@@ -13,35 +42,11 @@ import {
 } from '#sim/kvm/vmx/posted_intr.ts';
 import { Call, type Machine, perform, type Steps } from '#sim/steps.ts';
 
+export type { KvmLapicIrq } from '#sim/kvm/lapic/destination.ts';
+export type { Halves } from '#sim/kvm/lapic/pv_ipi.ts';
+
 /** A function may run to completion, or in steps. */
 type Does<R> = Steps<R> | R;
-
-/** Two halves of a 64-bit register. */
-export interface Halves {
-  readonly low: number;
-  readonly high: number;
-}
-
-/** struct kvm_lapic_irq */
-export interface KvmLapicIrq {
-  readonly vector: number;
-  /** as in the ICR: bits 10:8, bit 11, bits 19:18 */
-  readonly delivery_mode: number;
-  readonly dest_mode: number;
-  readonly shorthand: number;
-  readonly level: boolean;
-  readonly trig_mode: boolean;
-  readonly dest_id: number;
-  readonly msi_redir_hint: boolean;
-}
-
-/** arguments of __apic_accept_irq */
-export interface AcceptIrq {
-  readonly delivery_mode: number;
-  readonly vector: number;
-  readonly level: boolean;
-  readonly trig_mode: boolean;
-}
 
 /** 1 KiB as words: what KVM_GET_LAPIC gives and KVM_SET_LAPIC takes. */
 export type LapicPage = Uint32Array;
@@ -84,11 +89,18 @@ export interface KvmFunctions {
   kvm_lapic_set_tpr(m: Machine, vcpu: number, cr8: number): Does<void>;
   kvm_lapic_set_eoi(m: Machine, vcpu: number): Does<void>;
   // lapic.c: interrupts
-  __apic_accept_irq(m: Machine, vcpu: number, irq: AcceptIrq): Does<number>;
+  __apic_accept_irq(
+    m: Machine,
+    vcpu: number,
+    deliveryMode: number,
+    vector: number,
+    level: boolean,
+    trigMode: boolean,
+  ): Does<number>;
   kvm_irq_delivery_to_apic(m: Machine, source: number, irq: KvmLapicIrq): Does<number>;
   kvm_pv_send_ipi(
     m: Machine,
-    bitmap: readonly Halves[],
+    bitmap: readonly [Halves, Halves],
     min: number,
     icr: number,
     longMode: boolean,
@@ -113,7 +125,7 @@ export interface KvmFunctions {
   vcpu_scan_ioapic(m: Machine, vcpu: number): Does<void>;
   // ioapic.c
   kvm_ioapic_set_irq(m: Machine, pin: number, level: number): Does<number>;
-  ioapic_write_indirect(m: Machine, register: number, value: number): Does<void>;
+  ioapic_mmio_write(m: Machine, offset: number, value: number): Does<void>;
   // vmx
   vmx_load_eoi_exitmap(m: Machine, vcpu: number): Does<void>;
   vmx_sync_pir_to_irr(m: Machine, vcpu: number): Does<number>;
@@ -124,20 +136,48 @@ export interface KvmFunctions {
   // nested.c
   nested_vmx_enter_non_root_mode(m: Machine, vcpu: number): Does<unknown>;
   __nested_vmx_vmexit(m: Machine, vcpu: number): Does<void>;
-  // the processor
-  deliverVirtualInterrupt(m: Machine, vcpu: number): Does<number>;
-  virtualEoi(m: Machine, vcpu: number): Does<void>;
 }
 
 export const kvmFunctions: Partial<KvmFunctions> = {
+  kvm_lapic_reset,
+  kvm_apic_set_base,
+  kvm_apic_set_state,
+  kvm_apic_get_state,
+  kvm_recalculate_apic_map,
+  apic_mmio_read,
+  apic_mmio_write,
+  kvm_x2apic_msr_read,
+  kvm_x2apic_msr_write,
+  kvm_apic_write_nodecode,
+  kvm_lapic_set_tpr,
+  kvm_lapic_set_eoi,
+  __apic_accept_irq,
+  kvm_irq_delivery_to_apic,
+  kvm_pv_send_ipi,
+  kvm_apic_local_deliver,
   kvm_apic_has_interrupt,
   kvm_apic_ack_interrupt,
-  kvm_lapic_set_tpr,
+  kvm_apic_accept_events,
+  kvm_lapic_sync_to_vapic,
+  kvm_lapic_sync_from_vapic,
+  kvm_get_lapic_tscdeadline_msr,
+  kvm_set_lapic_tscdeadline_msr,
+  __run_hrtimer: (m, vcpu) => __run_hrtimer(m, vcpu, apic_timer_fn),
+  kvm_inject_apic_timer_irqs,
+  kvm_vcpu_update_apicv,
+  kvm_set_or_clear_apicv_inhibit,
+  kvm_arch_vcpu_ioctl_set_mpstate,
   update_cr8_intercept,
+  vcpu_scan_ioapic,
+  kvm_ioapic_set_irq,
+  ioapic_mmio_write,
+  vmx_load_eoi_exitmap,
   vmx_sync_pir_to_irr,
   vmx_deliver_interrupt,
   vmx_hwapic_isr_update,
   __kvm_apic_update_irr,
+  nested_vmx_enter_non_root_mode,
+  __nested_vmx_vmexit,
 };
 
 export const highestOf = maxOf;
@@ -151,6 +191,6 @@ export function need<N extends keyof KvmFunctions>(name: N): KvmFunctions[N] {
 
 export const isModelled = (name: keyof KvmFunctions): boolean => kvmFunctions[name] !== undefined;
 
-/** Runs a call to its end in the place of an actor; what already ran to completion is given back. */
+/** Runs a call to its end in the place of an actor; what already ran is given back. */
 export const done = <R>(m: Machine, actor: number, what: Does<R>): R =>
   what instanceof Call ? perform(m, actor, what) : what;

@@ -67,7 +67,8 @@ const enterL2 = ({ m }: KvmBench, active: Json): void => {
 };
 
 const blockedBy: KvmGive = (bench, value) => {
-  const block = blockers[String(value)];
+  const name = String(value);
+  const block = Object.hasOwn(blockers, name) ? blockers[name] : undefined;
   if (block === undefined) throw new Error(`nothing is blocked by ${JSON.stringify(value)}`);
   block(bench);
 };

@@ -152,14 +152,10 @@ export const acceptInterrupt: Operate<KvmBench> = (bench, op) => {
   const { m, given } = bench;
   const vcpu = actingVcpu(op);
   const sender = given['sender_is_this_vcpus_own_thread'] === true ? vcpu : bench.user;
-  const irq = {
-    delivery_mode: 0,
-    vector: numberOf(op['vector']),
-    level: true,
-    trig_mode: isLevel(op),
-  };
-  done(m, sender, need('__apic_accept_irq')(m, vcpu, irq));
-  return { tmr_bit: m.vcpu[vcpu]!.apic.tmr.has(irq.vector) };
+  const vector = numberOf(op['vector']);
+  const fixed = numberFor(deliveryModes, 'fixed');
+  done(m, sender, need('__apic_accept_irq')(m, vcpu, fixed, vector, true, isLevel(op)));
+  return { tmr_bit: m.vcpu[vcpu]!.apic.tmr.has(vector) };
 };
 
 const deviceInterrupt: Operate<KvmBench> = (bench, op) => {
@@ -200,7 +196,7 @@ const hypercallErrors: Readonly<Record<number, string>> = {
 
 const pvSendIpi: Operate<KvmBench> = (bench, op) => {
   const { m } = bench;
-  const bitmap = [halvesOf(op['a0']), halvesOf(op['a1'])];
+  const bitmap = [halvesOf(op['a0']), halvesOf(op['a1'])] as const;
   const [min, icr] = [numberOf(op['a2']), numberOf(op['a3'])];
   const call = need('kvm_pv_send_ipi')(m, bitmap, min, icr, op['long_mode'] === true);
   const result = done(m, 0, call);
@@ -275,10 +271,6 @@ export const ops: Readonly<Record<string, Operate<KvmBench>>> = {
   'kvm_hypercall.SEND_IPI': pvSendIpi,
   'local-interrupt': localInterrupt,
   'vm-exit.APIC_WRITE': apicWriteExit,
-  'accept-init-sipi': ({ m }, op) => {
-    const vcpu = actingVcpu(op);
-    return { return: done(m, vcpu, need('kvm_apic_accept_events')(m, vcpu)) };
-  },
   'merge-pir-into-irr': ({ m }) => {
     const result = done(m, 0, need('__kvm_apic_update_irr')(m, 0));
     return { max_irr: highestOf(result), irr_updated: isNewHighest(result) };

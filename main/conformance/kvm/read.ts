@@ -37,7 +37,7 @@ const vcpuOf = ({ m }: KvmBench, vcpu: number) => m.vcpu[vcpu]!;
 
 /** What is measured against later. */
 export const pictureOf = (bench: KvmBench, vcpu: number): Picture => {
-  const { apic, nmi_queued, smi_pending, requests, pv_unhalted, stat, vmcs01 } = vcpuOf(
+  const { apic, nmi_queued, smi_pending, requests, pv_unhalted, stat, mp_state } = vcpuOf(
     bench,
     vcpu,
   );
@@ -53,7 +53,7 @@ export const pictureOf = (bench: KvmBench, vcpu: number): Picture => {
     pv_unhalted,
     kicks: stat.kicks,
     wakeups: stat.wakeups,
-    tpr_threshold: vmcs01.tpr_threshold,
+    mp_state,
   };
 };
 

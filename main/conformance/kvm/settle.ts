@@ -31,6 +31,7 @@ export function settle(bench: KvmBench): void {
     done(m, bench.user, need('kvm_recalculate_apic_map')(m));
   }
   serveApicvUpdates(bench);
+  serveIoapicScans(bench);
   for (const vcpu of m.vcpu) {
     vcpu.requests.clearAll();
     checkApicv(bench, vcpu.index);

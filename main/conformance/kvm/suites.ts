@@ -1,5 +1,6 @@
 // What is special in single suites of KVM's cases: their notes say so.
 
+import { IOAPIC_REG_SELECT, IOAPIC_REG_WINDOW } from '#sim/kvm/ioapic.ts';
 import { redirection } from '#sim/state/ioapic.ts';
 import { KVM_REQ } from '#sim/state/requests.ts';
 import { exitReason } from '#sim/state/vmcs.ts';
@@ -7,10 +8,11 @@ import type { Answer, Operate, Read, Tables } from '../adapter.ts';
 import { baseFor, type KvmBench, membersOf, registersOf, setBase } from './bench.ts';
 import { done, need } from './functions.ts';
 import { actingVcpu, mmioWrite, readRegisterOf } from './ops.ts';
+import { deliverVirtualInterrupt, virtualEoi } from './processor.ts';
 import { passedThrough, perVcpuSets, pinsWith, wordsOf } from './read.ts';
 import { harvest, peek, serveApicvUpdates, serveIoapicScans } from './settle.ts';
 import { advanceTime, injectTimers } from './time.ts';
-import { inhibitReasons, numberFor, numberOf } from './words.ts';
+import { inhibitReasons, mpStates, nameFor, numberFor, numberOf } from './words.ts';
 
 type KvmTables = Tables<KvmBench>;
 
@@ -31,7 +33,7 @@ const byKvm = (vector: number): Answer => ({ by: 'kvm', vector: orNull(vector) }
 const serviceOne: Operate<KvmBench> = (bench) => {
   const { m } = bench;
   if (virtualized(bench)) {
-    return byProcessor(done(m, 0, need('deliverVirtualInterrupt')(m, 0)));
+    return byProcessor(deliverVirtualInterrupt(bench, 0));
   }
   const vector = done(m, 0, need('kvm_apic_has_interrupt')(m, 0));
   if (vector >= 0) done(m, 0, need('kvm_apic_ack_interrupt')(m, 0, vector));
@@ -43,7 +45,7 @@ const eoi: Operate<KvmBench> = (bench) => {
   const { m } = bench;
   const highest = m.vcpu[0]!.apic.isr.highest();
   if (virtualized(bench)) {
-    if (highest >= 0) done(m, 0, need('virtualEoi')(m, 0));
+    if (highest >= 0) virtualEoi(bench, 0);
     return byProcessor(highest);
   }
   done(m, 0, need('kvm_lapic_set_eoi')(m, 0));
@@ -90,7 +92,8 @@ const writeRedirection: Operate<KvmBench> = ({ m, user }, op) => {
   for (const [half, name] of ['low', 'high'].entries()) {
     if (op[name] === undefined) continue;
     const register = ioapicRegister(pin, half);
-    done(m, user, need('ioapic_write_indirect')(m, register, numberOf(op[name])));
+    done(m, user, need('ioapic_mmio_write')(m, IOAPIC_REG_SELECT, register));
+    done(m, user, need('ioapic_mmio_write')(m, IOAPIC_REG_WINDOW, numberOf(op[name])));
   }
   return {};
 };
@@ -189,9 +192,27 @@ const wasReset: Read<KvmBench> = ({ m }) => {
   return spiv === 0xff && tpr === 0;
 };
 
+/** Where the code segment of a vCPU is after a reset: no SIPI puts it there. */
+const csBaseOfReset = 0xffff_0000;
+
 const sipiDelivered: Read<KvmBench> = ({ m }) => {
   const { cs_base } = m.vcpu[0]!.guest;
-  return cs_base === 0 ? null : cs_base >>> 12;
+  return cs_base === csBaseOfReset ? null : cs_base >>> 12;
+};
+
+/**
+ * The functions that the suite asks end where L2 exits; what the exit itself does to mp_state is
+ * not theirs, and they change it only where there is none.
+ */
+const mpStateOfEvents: Read<KvmBench> = ({ m, before }) => {
+  const { nested_exit_reason, mp_state } = m.vcpu[0]!;
+  const exited = nested_exit_reason !== exitReason.NONE;
+  return nameFor(mpStates, exited ? before[0]!.mp_state : mp_state);
+};
+
+const acceptEvents: Operate<KvmBench> = ({ m }) => {
+  m.vcpu[0]!.guest.cs_base = csBaseOfReset;
+  return { return: done(m, 0, need('kvm_apic_accept_events')(m, 0)) };
 };
 
 const nestedExit: Read<KvmBench> = ({ m }) => {
@@ -201,7 +222,9 @@ const nestedExit: Read<KvmBench> = ({ m }) => {
 };
 
 const initSipi: KvmTables = {
+  ops: { 'accept-init-sipi': acceptEvents },
   expects: {
+    mp_state: mpStateOfEvents,
     lapic_reset_by_init: wasReset,
     sipi_vector_delivered: sipiDelivered,
     vm_exit_to_l1: nestedExit,

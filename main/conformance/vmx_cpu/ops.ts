@@ -9,15 +9,24 @@ import {
 } from '#sim/hw/guest_boundary.ts';
 import { guestInstruction } from '#sim/hw/guest_instructions.ts';
 import { raiseVector } from '#sim/hw/physical_interrupts.ts';
-import { vmEntry, vmEntryAlone, vmExitAlone } from '#sim/hw/vm_entry.ts';
+import { enterGuest, leaveGuest, vmEntry } from '#sim/hw/vm_entry.ts';
 import type { Instruction, Program } from '#sim/state/program.ts';
 import { exitReason } from '#sim/state/vmcs.ts';
+import { type Machine, scenarioActor } from '#sim/steps.ts';
 import { type Answer, isObject, type Json, type Operate } from '../adapter.ts';
 import { type CpuBench, run, VCPU } from './bench.ts';
 import { instructionNames, instructionOf } from './instructions.ts';
 import { exitNameOf } from './words.ts';
 
 type Act = Operate<CpuBench>;
+
+/** The transitions alone: the cases look at the guest between them. */
+const onlyEnter = scenarioActor(function* onlyEnter(m: Machine) {
+  return yield* enterGuest(m, VCPU, []);
+});
+const onlyLeave = scenarioActor(function* onlyLeave(m: Machine, reason: number) {
+  yield* leaveGuest(m, VCPU, reason);
+});
 
 /** The guest executes one instruction, and leaves if that makes it leave. */
 function execute(bench: CpuBench, instruction: Instruction): Answer {
@@ -31,7 +40,7 @@ function execute(bench: CpuBench, instruction: Instruction): Answer {
     : run(bench, guestInstruction(m, VCPU, program, instruction));
   if (vcpu.guest.faulted !== faulted) return { outcome: '#GP' };
   if (reason === exitReason.NONE) return { outcome: 'completes' };
-  run(bench, vmExitAlone(m, VCPU, reason));
+  run(bench, onlyLeave(m, reason));
   return { outcome: 'vm-exit' };
 }
 
@@ -57,13 +66,13 @@ const whatFollows = 'then';
 export const executeAndReenter: Act = (bench, op) => {
   const answer = execute(bench, instructionOf(op));
   if (answer['outcome'] !== 'vm-exit') return answer;
-  const reason = run(bench, vmEntryAlone(bench.m, VCPU, []));
+  const reason = run(bench, onlyEnter(bench.m));
   return reason === exitReason.NONE ? { ...answer, [whatFollows]: 'vm-entry' } : answer;
 };
 
 /** Control fields only: what the entry finds in the guest is no matter of the cases. */
 const enter: Act = (bench) => {
-  const reason = run(bench, vmEntryAlone(bench.m, VCPU, []));
+  const reason = run(bench, onlyEnter(bench.m));
   return { outcome: reason === exitReason.VMFAIL ? 'vm-fail' : 'controls-accepted' };
 };
 
@@ -103,7 +112,7 @@ function interrupt(bench: CpuBench, vector: number): Answer {
   raiseVector(m, vcpu.cpu, vector);
   const reason = run(bench, physicalInterrupt(m, VCPU, []));
   if (reason === exitReason.NONE) return { outcome: 'completes' };
-  run(bench, vmExitAlone(m, VCPU, reason));
+  run(bench, onlyLeave(m, reason));
   return { outcome: reason === exitReason.EXTERNAL_INTERRUPT ? 'not-a-notification' : 'vm-exit' };
 }
 

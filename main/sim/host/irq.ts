@@ -6,11 +6,21 @@ import {
   POSTED_INTR_WAKEUP_VECTOR,
 } from '../state/pi_desc.ts';
 import { hostVector } from '../state/vcpu.ts';
-import { linux, type Machine } from '../steps.ts';
+import { type Body, linux, type Machine } from '../steps.ts';
+
+/** @kvm arch/x86/include/asm/irq_vectors.h */
+const CALL_FUNCTION_VECTOR = 0xfc;
 
 /** Is an interrupt waiting for this CPU? */
 export const interruptPending = (m: Machine, cpu: number): boolean =>
   m.cpu[cpu]!.pending.word(0) !== 0;
+
+/** The wake-up vector has a handler that takes steps of its own: the interrupt context runs it. */
+const inSteps = 1 << hostVector.POSTED_INTR_WAKEUP;
+
+const runCallQueue = (m: Machine, cpu: number): void => {
+  if (m.cpu[cpu]!.call_queue.word(0) !== 0) m.cpu[cpu]!.call_queue.setWord(0, 0);
+};
 
 /**
  * Runs the handlers of everything that is pending. They do nothing but acknowledge: what an IPI
@@ -18,8 +28,16 @@ export const interruptPending = (m: Machine, cpu: number): boolean =>
  * @kvm arch/x86/kernel/smp.c
  */
 export const takeInterrupts = (m: Machine, cpu: number): void => {
-  m.cpu[cpu]!.pending.setWord(0, 0);
-  if (m.cpu[cpu]!.call_queue.word(0) !== 0) m.cpu[cpu]!.call_queue.setWord(0, 0);
+  const { pending, vectors } = m.cpu[cpu]!;
+  pending.setWord(0, pending.word(0) & inSteps);
+  if (vectors.any()) vectors.clearAll();
+  runCallQueue(m, cpu);
+};
+
+/** The same for one vector, which a VM exit has acknowledged. */
+export const handleVector = (m: Machine, cpu: number, vector: number): void => {
+  if (vector === CALL_FUNCTION_VECTOR) runCallQueue(m, cpu);
+  if (vector === POSTED_INTR_WAKEUP_VECTOR) m.cpu[cpu]!.pending.set(hostVector.POSTED_INTR_WAKEUP);
 };
 
 /** Sends a reschedule IPI, for whose handler nobody waits. @kvm arch/x86/kernel/smp.c */
@@ -75,6 +93,13 @@ export const smp_call_function_many = linux(
 const canTakeInterrupt = (m: Machine, cpu: number): boolean =>
   m.cpu[cpu]!.irqs_on && interruptPending(m, cpu);
 
+/** What KVM has registered for the wake-up vector. */
+function* runRegistered(m: Machine, cpu: number): Body<void> {
+  const handler = m.interruptHandlers.get(hostVector.POSTED_INTR_WAKEUP);
+  if (!m.cpu[cpu]!.pending.clear(hostVector.POSTED_INTR_WAKEUP) || handler === undefined) return;
+  yield* handler(m, cpu);
+}
+
 /** The interrupt context of a physical CPU: runs whenever interrupts are on and one is pending. */
 export const hostInterrupts = linux(
   'arch/x86/kernel/smp.c',
@@ -82,6 +107,7 @@ export const hostInterrupts = linux(
     for (;;) {
       yield m.park('run the handlers of the pending interrupts', canTakeInterrupt, cpu);
       takeInterrupts(m, cpu);
+      yield* runRegistered(m, cpu);
     }
   },
 );

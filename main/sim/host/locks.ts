@@ -9,8 +9,9 @@ export const slotsLockFree = (m: Machine): boolean => m.vm.slots_lock === 0;
 export const mnInvalidateLockFree = (m: Machine): boolean => m.vm.mn_invalidate_lock === 0;
 export const apicvUpdateLockFree = (m: Machine): boolean =>
   m.vm.apicv_update_lock.writer === 0 && m.vm.apicv_update_lock.readers === 0;
-export const apicvUpdateLockReadable = (m: Machine): boolean =>
-  m.vm.apicv_update_lock.writer === 0;
+export const apicvUpdateLockReadable = (m: Machine): boolean => m.vm.apicv_update_lock.writer === 0;
+export const apicMapLockFree = (m: Machine): boolean => m.vm.apic_map_lock === 0;
+export const ioapicLockFree = (m: Machine): boolean => m.vm.ioapic.lock === 0;
 /** The spinlock of the wake-up list of a CPU. */
 export const wakeupLockFree = (m: Machine, cpu: number): boolean =>
   m.cpu[cpu]!.wakeup_vcpus_on_cpu_lock === 0;
@@ -18,6 +19,8 @@ export const wakeupLockFree = (m: Machine, cpu: number): boolean =>
 const lockConditions: ReadonlySet<unknown> = new Set<unknown>([
   apicvUpdateLockFree,
   apicvUpdateLockReadable,
+  apicMapLockFree,
+  ioapicLockFree,
   wakeupLockFree,
   mmuLockFree,
   mmuLockReadable,

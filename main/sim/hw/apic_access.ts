@@ -121,12 +121,19 @@ export const apicAccessExit = (
   return exitFor(vmcs, exitReason.APIC_ACCESS, (type << 12) | offset);
 };
 
-/** Leaves only the bits of `mask` in a word of the virtual-APIC page; says whether some went. */
-function* keepOnly(m: Machine, vcpu: number, offset: number, mask: number) {
-  if ((readVirtualApic(m, vcpu, offset) & ~mask) === 0) return;
-  yield m.step('clear what a write of offset {offset} must not leave', offset);
-  writeVirtualApic(m, vcpu, offset, readVirtualApic(m, vcpu, offset) & mask);
-}
+/** What a write leaves of a register; the other bits are cleared behind it. */
+const maskOf = (action: number): number => {
+  switch (action) {
+    case TPR:
+      return 0xff;
+    case EOI:
+      return 0;
+    case ICR2:
+      return 0xff00_0000;
+    default:
+      return 0xffff_ffff;
+  }
+};
 
 /**
  * What comes behind an instruction that wrote to the virtual-APIC page; gives an exit reason, NONE
@@ -135,12 +142,16 @@ function* keepOnly(m: Machine, vcpu: number, offset: number, mask: number) {
 export const apicWriteEmulation = sdm(
   '30.4.3.2',
   function* apicWriteEmulation(m: Machine, vcpu: number, offset: number, action: number) {
+    const register = offset & ~15;
+    const mask = maskOf(action);
+    if ((readVirtualApic(m, vcpu, register) & ~mask) !== 0) {
+      yield m.step('clear what a write of offset {register} must not leave', register);
+      writeVirtualApic(m, vcpu, register, readVirtualApic(m, vcpu, register) & mask);
+    }
     switch (action) {
       case TPR:
-        yield* keepOnly(m, vcpu, APIC_TASKPRI, 0xff);
         return yield* tprVirtualization(m, vcpu);
       case EOI:
-        yield* keepOnly(m, vcpu, APIC_EOI, 0);
         return yield* eoiVirtualization(m, vcpu);
       case ICR: {
         const icr = readVirtualApic(m, vcpu, APIC_ICR);
@@ -148,7 +159,6 @@ export const apicWriteEmulation = sdm(
         return yield* icrVirtualization(m, vcpu, icr, apicId);
       }
       case ICR2:
-        yield* keepOnly(m, vcpu, APIC_ICR2, 0xff00_0000);
         return exitReason.NONE as number;
       default:
         return exitFor(currentVmcs(m, vcpu), exitReason.APIC_WRITE, offset);

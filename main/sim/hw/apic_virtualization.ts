@@ -10,7 +10,7 @@ import { currentVmcs, secondaryOn } from './vmcs.ts';
 export const priorityOf = (tpr: number, inService: number): number =>
   (tpr & 0xf0) >= (inService & 0xf0) ? tpr & 0xff : inService & 0xf0;
 
-/** Priority class of a vector, a TPR or a PPR: two in the same class do not interrupt each other. */
+/** Priority class of a vector, a TPR or a PPR: within one class nothing interrupts. */
 export const classOf = (priority: number): number => (priority >>> 4) & 0xf;
 
 /** Does the CPU treat an access to this frame as an APIC access? @sdm 30.4.1 */

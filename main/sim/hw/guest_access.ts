@@ -7,9 +7,9 @@ import { type Machine, sdm } from '../steps.ts';
 import { apicAccessExit, apicWriteEmulation, treatment, treatmentOf } from './apic_access.ts';
 import { isApicAccess, virtualApicFrame } from './apic_virtualization.ts';
 import { spteOf } from './ept.ts';
-import { readBytes, writeBytes } from './memory.ts';
+import { readBytes, readFrame, writeBytes, writeFrame } from './memory.ts';
 import { tlbFill, tlbLookup } from './tlb.ts';
-import { currentVmcs } from './vmcs.ts';
+import { currentVmcs, exitFor } from './vmcs.ts';
 
 /** What an instruction does with memory, apart from where: one object for each kind, made once. */
 export interface AccessKind {
@@ -57,7 +57,10 @@ const accessBytes = (
   if (offset + width > PAGE_SIZE) {
     throw new Error('model: an access of the guest crosses a page; split it in two');
   }
-  if (write) {
+  if (width === 4 && (offset & 3) === 0) {
+    if (write) writeFrame(m, pfn, offset, guest.value);
+    else guest.value = readFrame(m, pfn, offset);
+  } else if (write) {
     writeBytes(m, pfn, offset, { width, value: guest.value });
     if (width === 8) writeBytes(m, pfn, offset + 4, { width, value: guest.value_high });
   } else {
@@ -65,19 +68,6 @@ const accessBytes = (
     if (width === 8) guest.value_high = readBytes(m, pfn, offset + 4, width);
   }
 };
-
-/** Through the EPT, or the TLB; −1 if there is no translation. */
-function* translate(m: Machine, vcpu: number, gfn: number) {
-  const cached = tlbLookup(m, vcpu, gfn);
-  if (cached >= 0) return cached;
-  yield m.step('gfn {gfn}: not in the TLB, walk the EPT', gfn);
-  const root = rootOf(currentVmcs(m, vcpu).ept_pointer);
-  const index = spteOf(m, root, gfn);
-  if (index < 0) return -1;
-  const { pfn } = m.ept[root]!.spte[index]!;
-  tlbFill(m, vcpu, gfn, pfn);
-  return pfn;
-}
 
 /**
  * An access by the guest at `gpa`. A write stores `guest.value` and `guest.value_high`, a read
@@ -90,18 +80,24 @@ export const guestAccess = sdm(
   function* guestAccess(m: Machine, vcpu: number, gpa: number, access: AccessKind) {
     const gfn = Math.floor(gpa / PAGE_SIZE);
     const offset = gpa % PAGE_SIZE;
-    const pfn = yield* translate(m, vcpu, gfn);
     const vmcs = currentVmcs(m, vcpu);
+    let pfn = tlbLookup(m, vcpu, gfn);
     if (pfn < 0) {
-      vmcs.guest_physical_address = gpa;
-      vmcs.exit_qualification = access.write ? 2 : 1;
-      return exitReason.EPT_VIOLATION as number;
+      yield m.step('gfn {gfn}: not in the TLB, walk the EPT', gfn);
+      const root = rootOf(vmcs.ept_pointer);
+      const index = spteOf(m, root, gfn);
+      if (index < 0) {
+        vmcs.guest_physical_address = gpa;
+        return exitFor(vmcs, exitReason.EPT_VIOLATION, access.write ? 2 : 1);
+      }
+      pfn = m.ept[root]!.spte[index]!.pfn;
+      tlbFill(m, vcpu, gfn, pfn);
     }
     yield m.step('access pfn {pfn}: the APIC-access page, or its bytes', pfn);
     if (!isApicAccess(m, vcpu, pfn)) {
       if (gfn === apicAccessGfn) m.vm.spec.raw_apic_accesses++;
       accessBytes(m, vcpu, pfn * PAGE_SIZE + offset, access);
-      return exitReason.NONE;
+      return exitReason.NONE as number;
     }
     const action = treatmentOf(vmcs, offset, access.width, access.write);
     if (action === treatment.EXIT) {

@@ -21,14 +21,18 @@ const crAccess = { TO: 0x08, FROM: 0x18 } as const;
 const operandOf = (instruction: Instruction, index: number): number =>
   'operands' in instruction ? (instruction.operands[index] ?? 0) : 0;
 
-function* access(m: Machine, vcpu: number, instruction: Instruction, kind: AccessKind) {
+/** What a store stores goes into the guest's registers, where the access finds it. */
+const loadRegisters = (
+  m: Machine,
+  vcpu: number,
+  instruction: Instruction,
+  { width, write }: AccessKind,
+): void => {
+  if (!write) return;
   const { guest } = m.vcpu[vcpu]!;
-  if (kind.write) {
-    guest.value = operandOf(instruction, 1);
-    if (kind.width === 8) guest.value_high = operandOf(instruction, 2);
-  }
-  return yield* guestAccess(m, vcpu, operandOf(instruction, 0), kind);
-}
+  guest.value = operandOf(instruction, 1);
+  if (width === 8) guest.value_high = operandOf(instruction, 2);
+};
 
 /** The end of an interrupt, in the way of the APIC's mode. */
 function* endOfInterrupt(m: Machine, vcpu: number) {
@@ -82,31 +86,28 @@ function* executeHlt(m: Machine, vcpu: number) {
   return exitReason.NONE as number;
 }
 
-/** The instructions that touch nothing but the guest's flags. */
-const executeFlags = (m: Machine, vcpu: number, op: Instruction['op']): void => {
-  const { guest } = m.vcpu[vcpu]!;
-  switch (op) {
-    case 'sti':
-      allowInterrupts(m, vcpu, currentVmcs(m, vcpu));
-      break;
-    case 'cli':
-      if (guest.rflags_if) guest.rflags_if = false;
-      break;
-    case 'pause':
-      break;
-    default:
-      throw new Error(`model: "${op}" is no instruction of a guest`);
-  }
-};
+/** Instructions that change the guest's own registers at most, with the labels of their steps. */
+const privateLabels = { sti: 'STI', cli: 'CLI', iret: 'IRET', pause: 'PAUSE' } as const;
 
-const isAccess = (op: Instruction['op']): op is keyof typeof accessKinds =>
-  Object.hasOwn(accessKinds, op);
+type PrivateOp = keyof typeof privateLabels;
+
+const isPrivate = (op: Instruction['op']): op is PrivateOp => op in privateLabels;
+
+/** They complete in any case; IRET goes to where the interrupt came, the others to the next. */
+const executePrivate = (m: Machine, vcpu: number, op: PrivateOp, program: Program): void => {
+  const { guest } = m.vcpu[vcpu]!;
+  if (op === 'iret') {
+    returnFromInterrupt(m, vcpu);
+    return;
+  }
+  if (op === 'sti') allowInterrupts(m, vcpu, currentVmcs(m, vcpu));
+  if (op === 'cli' && guest.rflags_if) guest.rflags_if = false;
+  skipInstruction(m, program);
+};
 
 /** Gives the exit reason, NONE if the instruction has completed and the guest goes on. */
 function* execute(m: Machine, vcpu: number, instruction: Instruction) {
-  const { op } = instruction;
-  if (isAccess(op)) return yield* access(m, vcpu, instruction, accessKinds[op]);
-  switch (op) {
+  switch (instruction.op) {
     case 'hlt':
       return yield* executeHlt(m, vcpu);
     case 'eoi':
@@ -115,8 +116,8 @@ function* execute(m: Machine, vcpu: number, instruction: Instruction) {
       return yield* readMsr(m, vcpu, operandOf(instruction, 0));
     case 'wrmsr':
     case 'wrmsr64': {
-      const [msr = 0, low = 0, high = 0] = instruction.operands;
-      return yield* writeMsr(m, vcpu, msr, low, high);
+      const { operands } = instruction;
+      return yield* writeMsr(m, vcpu, operands[0] ?? 0, operands[1] ?? 0, operands[2] ?? 0);
     }
     case 'mov-to-cr8':
       return yield* writeCr8(m, vcpu, operandOf(instruction, 0));
@@ -126,11 +127,11 @@ function* execute(m: Machine, vcpu: number, instruction: Instruction) {
       yield m.step('VMCALL');
       return exitFor(currentVmcs(m, vcpu), exitReason.VMCALL, 0);
     default:
-      yield m.step('an instruction that nobody else sees');
-      executeFlags(m, vcpu, op);
-      return exitReason.NONE as number;
+      throw new Error(`model: "${instruction.op}" is no instruction of a guest`);
   }
 }
+
+const kindOf: Readonly<Partial<Record<Instruction['op'], AccessKind>>> = accessKinds;
 
 const halts: Instruction = { op: 'hlt', operands: [] };
 
@@ -148,12 +149,21 @@ export const guestInstruction = sdm(
     instruction: Instruction | undefined,
   ) {
     endShadow(currentVmcs(m, vcpu));
-    if (instruction?.op === 'iret') {
-      yield m.step('IRET');
-      returnFromInterrupt(m, vcpu);
+    const executed = instruction ?? halts;
+    const { op } = executed;
+    if (isPrivate(op)) {
+      yield m.step(privateLabels[op]);
+      executePrivate(m, vcpu, op, program);
       return exitReason.NONE as number;
     }
-    const reason = yield* execute(m, vcpu, instruction ?? halts);
+    const kind = kindOf[op];
+    let reason: number;
+    if (kind === undefined) {
+      reason = yield* execute(m, vcpu, executed);
+    } else {
+      loadRegisters(m, vcpu, executed, kind);
+      reason = yield* guestAccess(m, vcpu, operandOf(executed, 0), kind);
+    }
     if (reason === exitReason.NONE || isTrapLike(reason)) skipInstruction(m, program);
     return reason;
   },

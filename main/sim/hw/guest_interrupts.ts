@@ -1,4 +1,4 @@
-/** Events on their way through the IDT of the guest: when they can be taken, and what happens then. */
+/** Events through the IDT of the guest: when they can be taken, and what happens then. */
 
 import type { Program } from '../state/program.ts';
 import { activityState, interruptibility } from '../state/vmcs.ts';

@@ -1,4 +1,4 @@
-/** What a guest's write of its ICR does without the hypervisor: self-IPIs, and IPIs that are posted. */
+/** A guest's write of its ICR without the hypervisor: self-IPIs, and IPIs that are posted. */
 import { APIC_ICR } from '../state/apicdef.ts';
 import { cpuControl, exitReason, secondaryControl, tertiaryControl } from '../state/vmcs.ts';
 import { type Machine, sdm } from '../steps.ts';
@@ -36,7 +36,7 @@ const isPostable = (icr: number): boolean =>
 export const ipivOn = (vmcs: VmcsView): boolean =>
   primaryOn(vmcs, cpuControl.TPR_SHADOW) && tertiaryOn(vmcs, tertiaryControl.IPI_VIRT);
 
-/** The descriptor of a virtual APIC ID; 0 if the table has none, or the entry is not well formed. */
+/** The descriptor of a virtual APIC ID; 0 if the table has none, or a malformed entry. */
 const descriptorOf = (m: Machine, vmcs: VmcsView, apicId: number): number => {
   if (apicId > vmcs.last_pid_pointer_index) return 0;
   const low = readPhysical(m, vmcs.pid_pointer_table + 8 * apicId);

@@ -27,9 +27,6 @@ export const writeFrame = (m: Machine, pfn: number, offset: number, value: numbe
   m.arena.store(wordOfFrame(m, pfn, offset), value >>> 0);
 };
 
-/** The frame of the register page of a vCPU. */
-export const registerFrame = (vcpu: number): number => firstFrame + vcpu;
-
 /** The low `width` bytes of a word, all of it from 4 on. */
 const maskOf = (width: number): number => (width >= 4 ? 0xffff_ffff : 2 ** (8 * width) - 1);
 
@@ -42,7 +39,7 @@ export const readBytes = (m: Machine, pfn: number, offset: number, width: number
   return ((low | high) & maskOf(width)) >>> 0;
 };
 
-/** Writes up to 4 bytes at any offset. */
+/** Writes the low bytes of a value, up to 4, at any offset. */
 export const writeBytes = (
   m: Machine,
   pfn: number,
@@ -51,10 +48,6 @@ export const writeBytes = (
 ): void => {
   const shift = (offset & 3) * 8;
   const mask = maskOf(width);
-  if (mask === 0xffff_ffff && shift === 0) {
-    writeFrame(m, pfn, offset, value);
-    return;
-  }
   const old = readFrame(m, pfn, offset);
   writeFrame(m, pfn, offset, (old & ~(mask << shift)) | ((value & mask) << shift));
   if ((offset & 3) + Math.min(width, 4) <= 4) return;

@@ -45,3 +45,13 @@ export const inveptSingleContext = (m: Machine, cpu: number, root: number): void
 export const inveptAllContext = (m: Machine, cpu: number): void => {
   for (const entry of m.cpu[cpu]!.tlb) if (entry.valid) entry.valid = false;
 };
+
+/**
+ * INVVPID single-context: removes the translations of one VPID.
+ * @sdm 31.3 INVVPID
+ */
+export const invvpidSingleContext = (m: Machine, cpu: number, vpid: number): void => {
+  for (const entry of m.cpu[cpu]!.tlb) {
+    if (entry.valid && entry.vpid === vpid) entry.valid = false;
+  }
+};

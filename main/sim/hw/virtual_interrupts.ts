@@ -52,16 +52,25 @@ export const evaluatePendingInterrupts = (m: Machine, vcpu: number): void => {
   setRecognized(m, vcpu, recognized);
 };
 
-/** VPPR becomes the higher of the task priority and the class in service. */
+/**
+ * VPPR becomes the higher of the task priority and the class in service. Done at VM entry, TPR and
+ * EOI virtualization only; the evaluation that follows belongs to the same step.
+ * @sdm 30.1.3 PPR Virtualization
+ */
+export const virtualizePpr = (m: Machine, vcpu: number): void => {
+  const vtpr = readVirtualApic(m, vcpu, APIC_TASKPRI);
+  const ppr = priorityOf(vtpr, sviOf(currentVmcs(m, vcpu)));
+  if (readVirtualApic(m, vcpu, APIC_PROCPRI) !== ppr) {
+    writeVirtualApic(m, vcpu, APIC_PROCPRI, ppr);
+  }
+};
+
+/** The same as a step of its own. */
 export const pprVirtualization = sdm(
   '30.1.3',
   function* pprVirtualization(m: Machine, vcpu: number) {
     yield m.step('VPPR from VTPR and SVI');
-    const vtpr = readVirtualApic(m, vcpu, APIC_TASKPRI);
-    const ppr = priorityOf(vtpr, sviOf(currentVmcs(m, vcpu)));
-    if (readVirtualApic(m, vcpu, APIC_PROCPRI) !== ppr) {
-      writeVirtualApic(m, vcpu, APIC_PROCPRI, ppr);
-    }
+    virtualizePpr(m, vcpu);
   },
 );
 
@@ -80,7 +89,8 @@ export const tprVirtualization = sdm(
   function* tprVirtualization(m: Machine, vcpu: number) {
     const vmcs = currentVmcs(m, vcpu);
     if (secondaryOn(vmcs, secondaryControl.VIRTUAL_INTR_DELIVERY)) {
-      yield* pprVirtualization(m, vcpu);
+      yield m.step('VPPR from VTPR and SVI');
+      virtualizePpr(m, vcpu);
       evaluatePendingInterrupts(m, vcpu);
     } else if (tprBelowThreshold(m, vcpu, vmcs)) {
       return exitFor(vmcs, exitReason.TPR_BELOW_THRESHOLD, 0);

@@ -31,7 +31,10 @@ export { skipLoops } from './guest_program.ts';
 const isFailedEntry = (reason: number): boolean =>
   reason === exitReason.VMFAIL || reason === exitReason.INVALID_GUEST_STATE;
 
-/** The event of VM_ENTRY_INTR_INFO. @omits exceptions and software interrupts: they leave no trace */
+/**
+ * The event of VM_ENTRY_INTR_INFO.
+ * @omits exceptions and software interrupts: they leave no trace
+ */
 const injectEvent = (m: Machine, vcpu: number, program: Program): void => {
   const info = currentVmcs(m, vcpu).vm_entry_intr_info;
   if (info < INTR_INFO_VALID) return;
@@ -42,25 +45,23 @@ const injectEvent = (m: Machine, vcpu: number, program: Program): void => {
   }
 };
 
-/** VMfailValid: the instruction behind VMLAUNCH or VMRESUME reads why. */
-const failEntry = (m: Machine, vcpu: number, error: number): void => {
-  m.cpu[m.vcpu[vcpu]!.cpu]!.rflags_zf = error !== vmInstructionError.NONE;
-  currentVmcs(m, vcpu).vm_instruction_error = error;
-};
-
 /** Checks of the VMCS; gives a reason if the entry fails. */
 const checkEntry = (m: Machine, vcpu: number): number => {
-  const { rflags_zf } = m.cpu[m.vcpu[vcpu]!.cpu]!;
-  if (brokenEntryCheck(m, vcpu) !== undefined) {
-    failEntry(m, vcpu, vmInstructionError.INVALID_CONTROL_FIELD);
+  const cpu = m.cpu[m.vcpu[vcpu]!.cpu]!;
+  const vmcs = currentVmcs(m, vcpu);
+  const valid = brokenEntryCheck(m, vcpu) === undefined;
+  if (cpu.rflags_zf === valid) cpu.rflags_zf = !valid;
+  if (!valid) {
+    vmcs.vm_instruction_error = vmInstructionError.INVALID_CONTROL_FIELD;
     return exitReason.VMFAIL;
   }
-  if (rflags_zf) failEntry(m, vcpu, vmInstructionError.NONE);
-  return canInject(m, vcpu) ? exitReason.NONE : exitReason.INVALID_GUEST_STATE;
+  if (canInject(m, vcpu)) return exitReason.NONE;
+  vmcs.vm_exit_reason = exitReason.INVALID_GUEST_STATE;
+  return exitReason.INVALID_GUEST_STATE;
 };
 
-/** The transition alone: everything before the first instruction of the guest. */
-function* enter(m: Machine, vcpuIndex: number, program: Program): Body<number> {
+/** The transition into the guest: everything before its first instruction. Part of vmEntry. */
+export function* enterGuest(m: Machine, vcpuIndex: number, program: Program): Body<number> {
   const vcpu = m.vcpu[vcpuIndex]!;
   yield m.step('VM entry');
   const failure = checkEntry(m, vcpuIndex);
@@ -83,8 +84,8 @@ function* enter(m: Machine, vcpuIndex: number, program: Program): Body<number> {
     : exitReason.NONE;
 }
 
-/** Back to the host. */
-function* leave(m: Machine, vcpuIndex: number, reason: number): Body<void> {
+/** The transition back to the host. Part of vmEntry. */
+export function* leaveGuest(m: Machine, vcpuIndex: number, reason: number): Body<void> {
   const vcpu = m.vcpu[vcpuIndex]!;
   const vmcs = currentVmcs(m, vcpuIndex);
   yield m.step('VM exit');
@@ -110,7 +111,7 @@ const wakes = (m: Machine, vcpu: number): boolean => isInterruptPending(m, m.vcp
 export const vmEntry = sdm(
   '27',
   function* vmEntry(m: Machine, vcpuIndex: number, program: Program) {
-    let reason: number = yield* enter(m, vcpuIndex, program);
+    let reason: number = yield* enterGuest(m, vcpuIndex, program);
     if (isFailedEntry(reason)) return reason;
     const vmcs = currentVmcs(m, vcpuIndex);
     while (reason === exitReason.NONE) {
@@ -124,23 +125,7 @@ export const vmEntry = sdm(
         yield m.park('halted until an interrupt arrives', wakes, vcpuIndex);
       }
     }
-    yield* leave(m, vcpuIndex, reason);
+    yield* leaveGuest(m, vcpuIndex, reason);
     return reason;
-  },
-);
-
-/** The transition into the guest and nothing of the guest. For those who look at it there. */
-export const vmEntryAlone = sdm(
-  '27',
-  function* vmEntryAlone(m: Machine, vcpuIndex: number, program: Program) {
-    return yield* enter(m, vcpuIndex, program);
-  },
-);
-
-/** The transition out of the guest alone. */
-export const vmExitAlone = sdm(
-  '28',
-  function* vmExitAlone(m: Machine, vcpuIndex: number, reason: number) {
-    yield* leave(m, vcpuIndex, reason);
   },
 );

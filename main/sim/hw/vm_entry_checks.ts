@@ -1,4 +1,4 @@
-/** What a VM entry checks before it touches the guest: the control fields, then the event to inject. */
+/** What a VM entry checks before it touches the guest: controls, then the event to inject. */
 import {
   cpuControl,
   eventType,

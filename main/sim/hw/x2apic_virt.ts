@@ -71,12 +71,7 @@ export const readMsr = sdm('30.5', function* readMsr(m: Machine, vcpu: number, m
   return exitReason.NONE as number;
 });
 
-const writeWide = (
-  m: Machine,
-  vcpu: number,
-  offset: number,
-  { low, high }: { readonly low: number; readonly high: number },
-): void => {
+const writeWide = (m: Machine, vcpu: number, offset: number, low: number, high: number): void => {
   writeVirtualApic(m, vcpu, offset, low);
   if (readVirtualApic(m, vcpu, offset + 4) !== high) {
     writeVirtualApic(m, vcpu, offset + 4, high);
@@ -89,12 +84,12 @@ function* writeVirtualized(m: Machine, vcpu: number, offset: number, low: number
   const vid = secondaryOn(vmcs, secondaryControl.VIRTUAL_INTR_DELIVERY);
   if (offset === APIC_TASKPRI) {
     if (high !== 0 || low > 0xff) return raiseGp(m, vcpu);
-    writeWide(m, vcpu, APIC_TASKPRI, { low, high });
+    writeWide(m, vcpu, APIC_TASKPRI, low, high);
     return yield* tprVirtualization(m, vcpu);
   }
   if (offset === APIC_EOI && vid) {
     if (high !== 0 || low !== 0) return raiseGp(m, vcpu);
-    writeWide(m, vcpu, APIC_EOI, { low, high });
+    writeWide(m, vcpu, APIC_EOI, low, high);
     return yield* eoiVirtualization(m, vcpu);
   }
   if (offset === APIC_SELF_IPI && vid) {
@@ -103,7 +98,7 @@ function* writeVirtualized(m: Machine, vcpu: number, offset: number, low: number
   }
   if (offset === APIC_ICR && ipivOn(vmcs)) {
     if (ipivChecksReservedBits && (low & reservedBitsOfIcr) !== 0) return raiseGp(m, vcpu);
-    writeWide(m, vcpu, APIC_ICR, { low, high });
+    writeWide(m, vcpu, APIC_ICR, low, high);
     return yield* icrVirtualization(m, vcpu, low, high);
   }
   return reachHostApic(m);

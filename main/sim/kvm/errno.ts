@@ -1,5 +1,7 @@
 /** Error numbers that KVM's functions return, negated. */
+export const ENXIO = 6;
 export const EBUSY = 16;
+export const EEXIST = 17;
 export const EINVAL = 22;
 export const ERANGE = 34;
 /** The access is for another device. */

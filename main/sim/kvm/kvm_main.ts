@@ -1,8 +1,8 @@
 /** Requests, kicks and blocking: what vCPU threads and everybody else agree on. */
 import { smp_call_function_many, smp_send_reschedule } from '../host/irq.ts';
-import { flagsOf, type RequestNumber } from '../state/requests.ts';
+import { flagsOf, KVM_REQ, type RequestNumber } from '../state/requests.ts';
 import { taskState, vcpuMode } from '../state/vcpu.ts';
-import { kvm, type Machine } from '../steps.ts';
+import { type Body, kvm, type Machine } from '../steps.ts';
 
 const file = 'virt/kvm/kvm_main.c';
 
@@ -28,6 +28,14 @@ export const kvm_make_request = (m: Machine, vcpu: number, request: RequestNumbe
   target.requests.set(request);
   target.stat.requests_made++;
   target.spec.request[request]!.published++;
+};
+
+/** Bookkeeping of the checks: what the request asks for is done from now on. */
+export const noteTaken = (m: Machine, vcpu: number, request: RequestNumber): void => {
+  const { spec, stat } = m.vcpu[vcpu]!;
+  stat.requests_handled++;
+  spec.request[request]!.taken = spec.request[request]!.published;
+  if (request === KVM_REQ.APIC_PAGE_RELOAD) spec.in_reload = true;
 };
 
 /** @kvm include/linux/kvm_host.h: kvm_request_pending */
@@ -77,47 +85,63 @@ const noteAcks = (m: Machine, mask: number): void => {
   }
 };
 
+const everyVcpu = ~0;
+
+/** Makes a request of the vCPUs of a mask; says whether an IPI was sent. */
+function* requestOf(m: Machine, request: RequestNumber, vcpus: number): Body<boolean> {
+  const { wait, noWakeup } = flagsOf(request);
+  let mask = 0;
+  for (const vcpu of m.vcpu) {
+    const target = vcpu.index;
+    if ((vcpus & (1 << target)) === 0) continue;
+    yield m.step('request {request}: set the bit of vCPU {target}', request, target);
+    kvm_make_request(m, target, request);
+    vcpu.spec.makers_in_flight++;
+    if (!noWakeup) {
+      yield m.step('wake the vCPU if it is blocked');
+      if (kvm_vcpu_wake_up(m, target)) {
+        vcpu.spec.makers_in_flight--;
+        continue;
+      }
+    }
+    yield m.step('mode of vCPU {target}: IN_GUEST_MODE becomes EXITING_GUEST_MODE', target);
+    if (
+      needsIpi(kvm_vcpu_exiting_guest_mode(m, target), wait) &&
+      vcpu.cpu >= 0 &&
+      !isOwnThread(m, target)
+    ) {
+      noteKick(m, target);
+      mask |= 1 << vcpu.cpu;
+    } else {
+      vcpu.spec.makers_in_flight--;
+    }
+  }
+  if (mask === 0) return false;
+  yield* smp_call_function_many(m, mask, wait);
+  for (const vcpu of m.vcpu) {
+    if (vcpu.cpu >= 0 && (mask & (1 << vcpu.cpu)) !== 0) vcpu.spec.makers_in_flight--;
+  }
+  if (wait) noteAcks(m, mask);
+  return true;
+}
+
 /**
  * Makes a request of every vCPU and interrupts those that run the guest. With a WAIT request it
  * returns when each of them has left the guest; not when the request has been handled.
- * @kvm virt/kvm/kvm_main.c: kvm_make_vcpus_request_mask
+ * @kvm virt/kvm/kvm_main.c
  */
 export const kvm_make_all_cpus_request = kvm(
   file,
   function* kvm_make_all_cpus_request(m: Machine, request: RequestNumber) {
-    const { wait, noWakeup } = flagsOf(request);
-    let mask = 0;
-    for (const vcpu of m.vcpu) {
-      const target = vcpu.index;
-      yield m.step('request {request}: set the bit of vCPU {target}', request, target);
-      kvm_make_request(m, target, request);
-      vcpu.spec.makers_in_flight++;
-      if (!noWakeup) {
-        yield m.step('wake the vCPU if it is blocked');
-        if (kvm_vcpu_wake_up(m, target)) {
-          vcpu.spec.makers_in_flight--;
-          continue;
-        }
-      }
-      yield m.step('mode of vCPU {target}: IN_GUEST_MODE becomes EXITING_GUEST_MODE', target);
-      if (
-        needsIpi(kvm_vcpu_exiting_guest_mode(m, target), wait) &&
-        vcpu.cpu >= 0 &&
-        !isOwnThread(m, target)
-      ) {
-        noteKick(m, target);
-        mask |= 1 << vcpu.cpu;
-      } else {
-        vcpu.spec.makers_in_flight--;
-      }
-    }
-    if (mask === 0) return false;
-    yield* smp_call_function_many(m, mask, wait);
-    for (const vcpu of m.vcpu) {
-      if (vcpu.cpu >= 0 && (mask & (1 << vcpu.cpu)) !== 0) vcpu.spec.makers_in_flight--;
-    }
-    if (wait) noteAcks(m, mask);
-    return true;
+    return yield* requestOf(m, request, everyVcpu);
+  },
+);
+
+/** The same for some of them, a bit for each. @kvm virt/kvm/kvm_main.c */
+export const kvm_make_vcpus_request_mask = kvm(
+  file,
+  function* kvm_make_vcpus_request_mask(m: Machine, request: RequestNumber, vcpus: number) {
+    return yield* requestOf(m, request, vcpus);
   },
 );
 
@@ -131,7 +155,8 @@ export const kvm_vcpu_kick = kvm(file, function* kvm_vcpu_kick(m: Machine, vcpu:
   target.stat.kicks++;
   if (kvm_vcpu_wake_up(m, vcpu)) return;
   yield m.step('mode of vCPU {target}: IN_GUEST_MODE becomes EXITING_GUEST_MODE', vcpu);
-  if (isOwnThread(m, vcpu)) {
+  // The vCPU that runs on this CPU needs no IPI to look at its mode.
+  if (isOwnThread(m, vcpu) && m.on('kick-skip-running-self')) {
     if (target.mode === vcpuMode.IN_GUEST_MODE) setMode(m, vcpu, vcpuMode.EXITING_GUEST_MODE);
     return;
   }
@@ -139,29 +164,3 @@ export const kvm_vcpu_kick = kvm(file, function* kvm_vcpu_kick(m: Machine, vcpu:
   yield m.step('send the reschedule IPI');
   if (target.cpu >= 0) smp_send_reschedule(m, target.cpu);
 });
-
-const woken = (m: Machine, vcpu: number): boolean => m.vcpu[vcpu]!.task_state === taskState.RUNNING;
-
-/**
- * Sleeps until something wakes the vCPU and there is a reason to run.
- * @kvm virt/kvm/kvm_main.c
- * @omits halt polling, signals
- */
-export const kvm_vcpu_block = kvm(
-  file,
-  function* kvm_vcpu_block(m: Machine, vcpuIndex: number, runnable: (vcpu: number) => boolean) {
-    const vcpu = m.vcpu[vcpuIndex]!;
-    for (;;) {
-      yield m.step('task state: INTERRUPTIBLE');
-      vcpu.task_state = taskState.INTERRUPTIBLE;
-      yield m.step('kvm_vcpu_check_block: is there a reason to run?');
-      if (runnable(vcpuIndex)) break;
-      yield m.step('schedule(): sleep unless something woke the vCPU already');
-      if (vcpu.task_state === taskState.INTERRUPTIBLE) {
-        vcpu.task_state = taskState.BLOCKED;
-        yield m.park('asleep', woken, vcpuIndex);
-      }
-    }
-    vcpu.task_state = taskState.RUNNING;
-  },
-);

@@ -44,7 +44,13 @@ export const APIC_SPIV_DIRECTED_EOI = 1 << 12;
 /** Bits that the entries of the local vector table and the ICR have in common. */
 export const APIC_VECTOR_MASK = 0xff;
 export const APIC_MODE_MASK = 0x700;
+export const APIC_DM_FIXED = 0x000;
+export const APIC_DM_LOWEST = 0x100;
+export const APIC_DM_SMI = 0x200;
+export const APIC_DM_REMRD = 0x300;
 export const APIC_DM_NMI = 0x400;
+export const APIC_DM_INIT = 0x500;
+export const APIC_DM_STARTUP = 0x600;
 export const APIC_DM_EXTINT = 0x700;
 
 /** Bits of the entries of the local vector table. */
@@ -56,4 +62,20 @@ export const APIC_LVT_MASKED = 1 << 16;
 
 /** Bits of the ICR. */
 export const APIC_ICR_BUSY = 1 << 12;
+export const APIC_DEST_PHYSICAL = 0;
+export const APIC_DEST_LOGICAL = 1 << 11;
+export const APIC_INT_ASSERT = 1 << 14;
+export const APIC_INT_LEVELTRIG = 1 << 15;
+export const APIC_DEST_NOSHORT = 0;
 export const APIC_DEST_SELF = 1 << 18;
+export const APIC_DEST_ALLINC = 2 << 18;
+export const APIC_DEST_ALLBUT = 3 << 18;
+export const APIC_SHORT_MASK = 3 << 18;
+
+/** Destinations that mean every APIC. */
+export const APIC_BROADCAST = 0xff;
+export const X2APIC_BROADCAST = 0xffff_ffff;
+
+/** The two values of DFR that mean something. */
+export const APIC_DFR_CLUSTER = 0x0fff_ffff;
+export const APIC_DFR_FLAT = 0xffff_ffff;

@@ -1,5 +1,5 @@
 /** struct kvm_ioapic and the output of the PIC. */
-import { array, bits, counter, record, s32, u32 } from '../arena/fields.ts';
+import { array, bits, counter, flag, record, s32, u32, u64 } from '../arena/fields.ts';
 
 export const IOAPIC_NUM_PINS = 24;
 export const RTC_GSI = 8;
@@ -26,6 +26,9 @@ export const RtcVector = record('rtc_vector', 'what an RTC interrupt was to one 
 });
 
 export const Ioapic = record('kvm_ioapic', 'the in-kernel IOAPIC', {
+  lock: s32('the actor that holds the spinlock plus 1, 0 for none'),
+  ioregsel: u32('the register that the window shows'),
+  id: u32('ID register, bits 27:24 of it'),
   irr: bits(32, { as: 'dec' }, 'pins with an interrupt that waits to be sent'),
   line: bits(32, { as: 'dec' }, 'pins whose line is asserted (irq_states)'),
   redirtbl: array(RedirectionEntry, IOAPIC_NUM_PINS, 'the redirection table'),
@@ -33,6 +36,15 @@ export const Ioapic = record('kvm_ioapic', 'the in-kernel IOAPIC', {
   rtc_dest: bits(32, { as: 'dec' }, 'vCPUs that got it'),
   rtc_vector: array(RtcVector, 'vcpus', 'the vector by vCPU'),
   eoi_inject: bits(32, { as: 'dec' }, 'pins that are re-injected when the delayed work runs'),
+  eoi_inject_due: u64({ as: 'dec' }, 'when the delayed work runs, ns of the host clock'),
+});
+
+/** A route of KVM_SET_GSI_ROUTING, where the IOAPIC is in user space. */
+export const MsiRoute = record('kvm_msi_route', 'what a GSI sends', {
+  used: flag('there is a route'),
+  address_lo: u32('destination 19:12, redirection hint 3, logical 2'),
+  address_hi: u32('destination 31:8 where x2APIC IDs have 32 bits'),
+  data: u32('level 15, delivery mode 10:8, vector 7:0'),
 });
 
 export const Pic = record('kvm_pic', 'the output of the PIC pair', {

@@ -93,6 +93,14 @@ export const switches = [
     summary: 'a fast-path re-entry harvests PIR and looks at the requests again',
   },
   {
+    id: 'fastpath-exits',
+    values: ['msr-hlt', 'msr', 'none'],
+    since: 'msr v5.8 era (unverified); msr-hlt 1876dd69dfe8 (v6.12)',
+    races: ['R13'],
+    summary:
+      'which exits are handled with interrupts off before the guest goes on at once: WRMSR of the ICR and of the TSC deadline, and HLT',
+  },
+  {
     id: 'pir-before-on',
     values: onOff,
     since: 'always',
@@ -112,6 +120,14 @@ export const switches = [
     since: 'always',
     races: ['R23'],
     summary: 'ON is cleared before PIR is harvested',
+  },
+  {
+    id: 'empty-pir-scans-irr',
+    values: onOff,
+    since: 'lost in v6.16 with pi_harvest_pir, mended in May 2026',
+    races: [],
+    summary:
+      'ON with an empty PIR still gives the highest vector of IRR; off, it gives none, and RVI is written with 0',
   },
   {
     id: 'pi-control-cmpxchg',
@@ -343,6 +359,7 @@ const eras: readonly Era[] = [
       'sync-pir-when-inhibited': 'off',
       'sn-clear-recompute-on': 'off',
       'fastpath-recheck': 'off',
+      'fastpath-exits': 'none',
       'vmcs01-update-mode': 'drop',
       'svi-l2-policy': 'write-loaded',
       'apicv-refresh-on-exit': 'request',
@@ -367,6 +384,7 @@ const eras: readonly Era[] = [
       'vmcs01-update-mode': 'defer',
       'sn-clear-recompute-on': 'on',
       'fastpath-recheck': 'on',
+      'fastpath-exits': 'msr',
     },
   },
   {
@@ -395,13 +413,19 @@ const eras: readonly Era[] = [
     changes: {
       'irr-pending-on-transition': 'true',
       'eoi-pending-scan': 'on',
+      'empty-pir-scans-irr': 'off',
+      'fastpath-exits': 'msr-hlt',
       'svi-l2-policy': 'defer',
     },
   },
   {
     id: 'k6.19',
     summary: 'v6.19: SVI written when APICv is activated',
-    changes: { 'svi-on-activation': 'on', 'apicv-refresh-on-exit': 'immediate' },
+    changes: {
+      'empty-pir-scans-irr': 'on',
+      'svi-on-activation': 'on',
+      'apicv-refresh-on-exit': 'immediate',
+    },
   },
   {
     id: 'k7.0',

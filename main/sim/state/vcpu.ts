@@ -37,6 +37,15 @@ export const mpState = {
 
 export const taskState = { RUNNING: 0, INTERRUPTIBLE: 1, BLOCKED: 2 } as const;
 
+/** KVM_EXIT_*: why KVM_RUN returned to user space. include/uapi/linux/kvm.h */
+export const kvmExit = {
+  NONE: 0,
+  FAIL_ENTRY: 9,
+  TPR_ACCESS: 12,
+  INTERNAL_ERROR: 17,
+  IOAPIC_EOI: 26,
+} as const;
+
 export const VcpuStat = record('kvm_vcpu_stat', 'cost counters of a vCPU', {
   vm_entries: counter('VM entries'),
   vm_exits: counter('VM exits'),
@@ -136,6 +145,7 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   guest_mode: flag('HF_GUEST_MASK: L2 is active'),
   mp_state: oneOf(mpState, 'KVM_MP_STATE_*'),
   task_state: oneOf(taskState, 'state of the thread'),
+  exit_reason: oneOf(kvmExit, 'why KVM_RUN last returned to user space (kvm_run)'),
   srcu_idx: s32('SRCU generation that the vCPU reads in, −1 outside'),
   apic_base: u64('MSR IA32_APIC_BASE: address, ENABLE bit 11, X2APIC bit 10, BSP bit 8'),
   root_mmu: nested(Mmu, 'the MMU of L1: EPT01'),

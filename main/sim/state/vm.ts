@@ -12,7 +12,7 @@ import {
   u64,
 } from '../arena/fields.ts';
 import { ApicMap, apicMapDirty } from './apic_map.ts';
-import { Ioapic, Pic } from './ioapic.ts';
+import { IOAPIC_NUM_PINS, Ioapic, MsiRoute, Pic } from './ioapic.ts';
 import { limits } from './limits.ts';
 
 export const Memslot = record('kvm_memory_slot', 'guest physical memory backed by user space', {
@@ -126,6 +126,7 @@ export const Vm = record('kvm', 'struct kvm, struct kvm_arch', {
     'write: changes of the inhibit reasons; read: vCPUs that follow',
   ),
   apic_map: nested(ApicMap, 'the published destination map'),
+  apic_map_new: nested(ApicMap, 'the map that is being computed; published when it is whole'),
   apic_map_dirty: oneOf(apicMapDirty, 'does the map have to be computed again?'),
   apic_map_lock: s32('the actor that holds the mutex plus 1, 0 for none'),
   vapics_in_nmi_mode: s32('APICs whose LVT0 delivers NMIs'),
@@ -152,6 +153,7 @@ export const Vm = record('kvm', 'struct kvm, struct kvm_arch', {
   now: u64({ as: 'dec' }, 'ns of the host clock; moves only by a step'),
   ioapic: nested(Ioapic, 'the IOAPIC'),
   pic: nested(Pic, 'the PIC'),
+  irq_routing: array(MsiRoute, IOAPIC_NUM_PINS, 'MSI routes of the first GSIs (split irqchip)'),
   stat: nested(VmStat, 'cost counters'),
   spec: nested(VmSpec, 'bookkeeping of the checks'),
 });

@@ -1,13 +1,9 @@
 // The TPR behind the APIC-access page: what is virtualized, what exits.
 
 import { expect, test } from 'vitest';
-import {
-  isApicAccess,
-  priorityOf,
-  virtualizePpr,
-  virtualizeTprAccess,
-} from '#sim/hw/apic_virtualization.ts';
-import { guestAccess } from '#sim/hw/guest_access.ts';
+import { isApicAccess, priorityOf } from '#sim/hw/apic_virtualization.ts';
+import { accessKinds, guestAccess } from '#sim/hw/guest_access.ts';
+import { virtualizePpr } from '#sim/hw/virtual_interrupts.ts';
 import { apicAccessGfn } from '#sim/state/addresses.ts';
 import { hpa_to_pfn } from '#sim/state/machine.ts';
 import { cpuControl, exitReason, secondaryControl } from '#sim/state/vmcs.ts';
@@ -17,9 +13,11 @@ import { complete, smallMachine } from '../small_machine.ts';
 const TPR = 0xfee0_0080;
 
 const read = (m: Machine): number =>
-  complete(m, 'vcpu0', () => guestAccess(m, 0, { gpa: TPR, write: false, value: 0 }));
-const write = (m: Machine, value: number): number =>
-  complete(m, 'vcpu0', () => guestAccess(m, 0, { gpa: TPR, write: true, value }));
+  complete(m, 'vcpu0', () => guestAccess(m, 0, TPR, accessKinds.read));
+const write = (m: Machine, value: number, gpa = TPR): number => {
+  m.vcpu[0]!.guest.value = value;
+  return complete(m, 'vcpu0', () => guestAccess(m, 0, gpa, accessKinds.write));
+};
 
 test('PPR is TPR where its class is the higher, else the class of the vector in service', () => {
   expect(priorityOf(0x35, 0x30)).toBe(0x35);
@@ -38,7 +36,7 @@ test('an access is an APIC access where its frame is the one that the VMCS names
   expect(isApicAccess(m, 0, pfn)).toBe(false);
 });
 
-test('with APICv a write of the TPR stores its low byte, computes the PPR, and does not exit', () => {
+test('with APICv a write of the TPR stores its low byte, computes the PPR and goes on', () => {
   const m = smallMachine();
   const { apic, vmcs01 } = m.vcpu[0]!;
   vmcs01.guest_intr_status = 0x5100;
@@ -72,8 +70,8 @@ test('without a TPR shadow every access exits, and nothing is stored', () => {
   const m = smallMachine();
   const { apic, vmcs01 } = m.vcpu[0]!;
   vmcs01.cpu_based_vm_exec_control.clear(cpuControl.TPR_SHADOW);
-  expect(virtualizeTprAccess(m, 0, false, 0)).toBe(exitReason.APIC_ACCESS);
-  expect(virtualizeTprAccess(m, 0, true, 0x20)).toBe(exitReason.APIC_ACCESS);
+  expect(read(m)).toBe(exitReason.APIC_ACCESS);
+  expect(write(m, 0x20)).toBe(exitReason.APIC_ACCESS);
   expect(apic.tpr).toBe(0);
 });
 
@@ -111,8 +109,7 @@ test('a write that hits a freed frame is counted as one', () => {
 test('an access without translation and without EPT entry exits with what and where', () => {
   const m = smallMachine({ memoryPages: 2 });
   const gpa = 0x1008;
-  const access = { gpa, write: true, value: 1 };
-  expect(complete(m, 'vcpu0', () => guestAccess(m, 0, access))).toBe(exitReason.EPT_VIOLATION);
+  expect(write(m, 1, gpa)).toBe(exitReason.EPT_VIOLATION);
   const { vmcs01 } = m.vcpu[0]!;
   expect([vmcs01.guest_physical_address, vmcs01.exit_qualification]).toEqual([gpa, 2]);
 });

@@ -7,6 +7,7 @@ import {
   kvm_set_lapic_tscdeadline_msr,
 } from '#sim/kvm/lapic/timer.ts';
 import {
+  apic_has_pending_timer,
   apic_timer_expired,
   apic_timer_fn,
   kvm_inject_apic_timer_irqs,
@@ -17,7 +18,8 @@ import { APIC_LVTT, APIC_TDCR, APIC_TMICT } from '#sim/state/apicdef.ts';
 import { KVM_REQ } from '#sim/state/requests.ts';
 import { timerMode } from '#sim/state/timer.ts';
 import type { Machine } from '#sim/steps.ts';
-import { does, machineWith, other, runOn, startAs, type Wishes } from './lapic_machine.ts';
+import { begin, goOn, isReady, takeStep } from '../small_machine.ts';
+import { does, machineWith, type Wishes } from './lapic_machine.ts';
 
 const vector = 0x40;
 const write = (m: Machine, offset: number, value: number): number =>
@@ -40,11 +42,13 @@ const deadlineAt = (m: Machine, tsc: number): void => {
 
 test('the hrtimer notes an expiry and wakes the vCPU, which injects it', () => {
   const m = withTimer(timerMode.ONESHOT);
-  startAs(m, other, hrtimer_interrupt(m, 0, apic_timer_fn));
-  expect(m.ready(other)).toBe(false);
+  begin(m, 'user', () => hrtimer_interrupt(m, 0, apic_timer_fn));
+  goOn(m, 'user');
+  expect(timerOf(m).pending).toBe(0);
   m.vm.now = 2000;
-  runOn(m, other);
+  goOn(m, 'user');
   const { requests, apic } = m.vcpu[0]!;
+  expect(apic_has_pending_timer(m, 0)).toBe(1);
   expect([timerOf(m).pending, requests.has(KVM_REQ.UNBLOCK)]).toEqual([1, true]);
   expect(apic.irr.any()).toBe(false);
   does(m, kvm_inject_apic_timer_irqs(m, 0));
@@ -96,13 +100,13 @@ test('with APICv only the thread of the vCPU injects an expiry at once', () => {
 test('whoever cancels a timer waits for its callback', () => {
   const m = withTimer(timerMode.PERIODIC);
   m.vm.now = 2000;
-  startAs(m, other, hrtimer_interrupt(m, 0, apic_timer_fn));
-  m.resume(other);
-  startAs(m, 0, hrtimer_cancel(m, 0));
-  expect([timerOf(m).running, m.ready(0)]).toEqual([true, false]);
-  runOn(m, other);
-  expect([timerOf(m).armed, m.ready(0)]).toEqual([true, true]);
-  runOn(m, 0);
+  begin(m, 'user', () => hrtimer_interrupt(m, 0, apic_timer_fn));
+  takeStep(m, 'user');
+  begin(m, 'vcpu0', () => hrtimer_cancel(m, 0));
+  expect([timerOf(m).running, isReady(m, 'vcpu0')]).toEqual([true, false]);
+  goOn(m, 'user');
+  expect([timerOf(m).armed, isReady(m, 'vcpu0')]).toEqual([true, true]);
+  goOn(m, 'vcpu0');
   expect(timerOf(m).armed).toBe(false);
 });
 
@@ -121,12 +125,12 @@ test('the hrtimer of a deadline fires early, and the vCPU waits for the exact ti
   m.vm.now = 9000;
   does(m, __run_hrtimer(m, 0, apic_timer_fn));
   m.vcpu[0]!.apic.isr.set(vector);
-  startAs(m, 0, kvm_wait_lapic_expire(m, 0));
-  runOn(m, 0);
-  expect(m.threads[0]!.done).toBe(false);
+  const wait = begin(m, 'vcpu0', () => kvm_wait_lapic_expire(m, 0));
+  goOn(m, 'vcpu0');
+  expect(wait.done).toBe(false);
   m.vm.now = 10_000;
-  runOn(m, 0);
-  expect(m.threads[0]!.done).toBe(true);
+  goOn(m, 'vcpu0');
+  expect(wait.done).toBe(true);
   // It was 1000 cycles too early: the next one fires an eighth of that later.
   expect(timerOf(m).timer_advance_ns).toBe(875);
 });

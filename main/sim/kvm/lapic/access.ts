@@ -39,6 +39,7 @@ export const apic_mmio_read = kvm(
     if (windowIsHole(m, vcpu)) {
       if (m.vm.disabled_quirks.has(quirk.LAPIC_MMIO_HOLE)) return -EOPNOTSUPP;
       guest.value = allOnes(length);
+      if (length > 4) guest.value_high = 0xffff_ffff;
       return 0;
     }
     yield* kvm_lapic_reg_read(m, vcpu, gpa - apic.base_address, length);

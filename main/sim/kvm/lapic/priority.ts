@@ -39,6 +39,12 @@ export const apic_find_highest_isr = (m: Machine, vcpu: number): number => {
   return apic.highest_isr_cache !== -1 ? apic.highest_isr_cache : apic.isr.highest();
 };
 
+/** Is a vector requested or in service? @kvm arch/x86/kvm/lapic.c */
+export const kvm_apic_pending_eoi = (m: Machine, vcpu: number, vector: number): boolean => {
+  const { irr, isr } = m.vcpu[vcpu]!.apic;
+  return isr.has(vector) || irr.has(vector);
+};
+
 /** Requests a vector. The bit comes before the flag, so that a scan that follows the flag finds it. */
 export const apic_set_irr = kvm(
   file,

@@ -1,4 +1,4 @@
-/** The APIC timer: its mode, starting and stopping it, and which timer of the host stands for it. */
+/** The APIC timer: its mode, starting and stopping it, and which timer of the host does it. */
 import { hrtimer_cancel, hrtimer_start } from '../../host/hrtimer.ts';
 import { APIC_TMICT } from '../../state/apicdef.ts';
 import { timerMode } from '../../state/timer.ts';
@@ -169,6 +169,7 @@ export const __start_apic_timer = kvm(
   },
 );
 
+/** Starts the timer after a write to its count or its deadline. */
 export const start_apic_timer = kvm(file, function* start_apic_timer(m: Machine, vcpu: number) {
   yield* __start_apic_timer(m, vcpu, APIC_TMICT);
 });

@@ -2,7 +2,7 @@
 import { mmuLockFree, write_lock_mmu, write_unlock_mmu } from '../../host/locks.ts';
 import { kvm, type Machine } from '../../steps.ts';
 import { INVALID_GFN } from '../mmu_invalidate.ts';
-import { kvm_flush_remote_tlbs, kvm_mmu_invalidate_range_add } from '../mmu_notifier.ts';
+import { kvm_mmu_invalidate_range_add, zapAndFlush } from '../mmu_notifier.ts';
 import { zapAllRoots } from './mmu.ts';
 
 /**
@@ -23,12 +23,16 @@ export const kvm_zap_gfn_range = kvm(
     vm.mmu_invalidate_in_progress++;
     vm.spec.invalidations++;
     kvm_mmu_invalidate_range_add(m, gfn);
-    if (yield* zapAllRoots(m, gfn)) yield* kvm_flush_remote_tlbs(m);
+    const ongoing = vm.spec.ongoing[m.current]!;
+    ongoing.gfn = gfn;
+    ongoing.active = true;
+    yield* zapAndFlush(m, zapAllRoots(m, gfn));
     yield m.step('raise mmu_invalidate_seq, lower mmu_invalidate_in_progress; unlock mmu_lock');
     vm.mmu_invalidate_seq++;
-    vm.spec.seq_high = Math.max(vm.spec.seq_high, vm.mmu_invalidate_seq);
     vm.mmu_invalidate_in_progress--;
     vm.spec.invalidations--;
+    vm.spec.ends++;
+    ongoing.active = false;
     write_unlock_mmu(m);
   },
 );

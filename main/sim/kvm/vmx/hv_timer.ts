@@ -3,7 +3,7 @@ import type { Machine } from '../../steps.ts';
 import { ERANGE } from '../errno.ts';
 import { kvm_read_l1_tsc, nsec_to_cycles, rdtsc } from '../tsc.ts';
 
-/** It counts down once in 2^5 cycles: IA32_VMX_MISC bits 4:0, as on most processors *(unverified)*. */
+/** It counts once in 2^5 cycles: bits 4:0 of IA32_VMX_MISC on most CPUs *(unverified)*. */
 const cpu_preemption_timer_multi = 5;
 const preemptionTimerMax = 0xffff_ffff;
 

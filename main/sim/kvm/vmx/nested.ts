@@ -71,6 +71,20 @@ function* catchUpApicv(m: Machine, vcpu: number): Body<void> {
   kvm_make_request(m, vcpu, KVM_REQ.APICV_UPDATE);
 }
 
+/** What L1 reads of the exit in vmcs12. */
+interface NestedExit {
+  readonly reason: number;
+  readonly qualification: number;
+}
+
+/** The exit that every L2 can make. */
+const vmcall: NestedExit = { reason: exitReason.VMCALL, qualification: 0 };
+const initSignal: NestedExit = { reason: exitReason.INIT_SIGNAL, qualification: 0 };
+const sipiSignal = (vector: number): NestedExit => ({
+  reason: exitReason.SIPI_SIGNAL,
+  qualification: vector & 0xff,
+});
+
 /**
  * L2 ends: L1 goes on behind its VMLAUNCH or VMRESUME.
  * @omits vmcs02 and vmcs12 but for the reason, and the state of L1
@@ -80,8 +94,7 @@ export const __nested_vmx_vmexit = kvm(
   function* __nested_vmx_vmexit(
     m: Machine,
     vcpu: number,
-    reason: number = exitReason.VMCALL,
-    qualification = 0,
+    { reason, qualification }: NestedExit = vmcall,
   ) {
     const target = m.vcpu[vcpu]!;
     yield m.step('guest_mode = 0');
@@ -97,7 +110,8 @@ export const __nested_vmx_vmexit = kvm(
     yield* catchUpVmcs01(m, vcpu);
     yield m.step('mp_state = RUNNABLE');
     kvm_set_mp_state(m, vcpu, mpState.RUNNABLE);
-    const pending = target.nmi_pending > 0 || (yield* kvm_cpu_has_injectable_intr(m, vcpu));
+    const pending: boolean =
+      target.nmi_pending > 0 || (yield* kvm_cpu_has_injectable_intr(m, vcpu));
     if (!pending) return;
     yield m.step('make EVENT');
     kvm_make_request(m, vcpu, KVM_REQ.EVENT);
@@ -109,7 +123,7 @@ function* takeInit(m: Machine, vcpu: number): Body<number> {
   yield m.step('clear INIT');
   apic.pending_events.clear(apicEvent.INIT);
   if (mp_state !== mpState.INIT_RECEIVED) {
-    yield* __nested_vmx_vmexit(m, vcpu, exitReason.INIT_SIGNAL);
+    yield* __nested_vmx_vmexit(m, vcpu, initSignal);
   }
   return 0;
 }
@@ -134,7 +148,7 @@ export const vmx_check_nested_events = kvm(
     yield m.step('clear SIPI');
     apic.pending_events.clear(apicEvent.SIPI);
     if (target.mp_state === mpState.INIT_RECEIVED) {
-      yield* __nested_vmx_vmexit(m, vcpu, exitReason.SIPI_SIGNAL, apic.sipi_vector & 0xff);
+      yield* __nested_vmx_vmexit(m, vcpu, sipiSignal(apic.sipi_vector));
     }
     return 0;
   },

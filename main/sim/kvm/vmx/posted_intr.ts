@@ -17,7 +17,7 @@ const kvm_vcpu_trigger_posted_interrupt = kvm(
     yield m.step('is the target IN_GUEST_MODE?');
     if (target.mode === vcpuMode.IN_GUEST_MODE) {
       // The vCPU that runs on this CPU harvests on its way in; an IPI to itself would be wasted.
-      if (m.current === vcpu) return;
+      if (m.current === vcpu && m.on('kick-skip-running-self')) return;
       yield m.step('send vector {vector} to the CPU of the target', vector);
       if (target.cpu >= 0) smp_send_notification(m, target.cpu, vector);
       return;
@@ -106,6 +106,7 @@ export const __kvm_apic_update_irr = kvm(
   'arch/x86/kvm/lapic.c',
   function* __kvm_apic_update_irr(m: Machine, vcpu: number) {
     const { pi_desc, apic } = m.vcpu[vcpu]!;
+    if (!m.on('empty-pir-scans-irr') && !pi_desc.pir.any()) return packed(-1, false);
     let newest = -1;
     for (let word = 0; word < 8; word++) {
       if (pi_desc.pir.word(word) === 0) continue;

@@ -3,7 +3,7 @@
 import { put_page } from '../../host/frames.ts';
 import { mmuLockReadable, read_lock_mmu, read_unlock_mmu } from '../../host/locks.ts';
 import { hva_to_pfn } from '../../host/page_table.ts';
-import { inveptAllContext, inveptSingleContext } from '../../hw/tlb.ts';
+import { inveptAllContext, inveptSingleContext, invvpidSingleContext } from '../../hw/tlb.ts';
 import { APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, apicAccessGfn } from '../../state/addresses.ts';
 import { pfn_to_hpa } from '../../state/machine.ts';
 import { KVM_REQ } from '../../state/requests.ts';
@@ -12,6 +12,7 @@ import { type Body, kvm, type Machine } from '../../steps.ts';
 import { kvm_make_request } from '../kvm_main.ts';
 import { gfn_to_memslot, hvaInSlot } from '../mmu/mmu.ts';
 import { mmu_invalidate_retry_gfn } from '../mmu_invalidate.ts';
+import { canWriteVmcs01 } from './apicv.ts';
 
 const file = 'arch/x86/kvm/vmx/vmx.c';
 
@@ -26,6 +27,12 @@ export const vmx_flush_tlb_current = (m: Machine, vcpu: number): void => {
   m.vcpu[vcpu]!.stat.tlb_flush_current++;
   const { root } = m.vcpu[vcpu]!.root_mmu;
   if (root >= 0) inveptSingleContext(m, m.vcpu[vcpu]!.cpu, root);
+};
+
+/** INVVPID: every translation with the VPID of the guest. @kvm arch/x86/kvm/vmx/vmx.c */
+export const vmx_flush_tlb_guest = (m: Machine, vcpu: number): void => {
+  const { cpu, vmcs01 } = m.vcpu[vcpu]!;
+  invvpidSingleContext(m, cpu, vmcs01.virtual_processor_id);
 };
 
 /** As it was before 2023: no look at the invalidation. */
@@ -87,7 +94,7 @@ function* reloadChecked(m: Machine, vcpuIndex: number): Body<void> {
  * `apic-reload-retry` × `reload-flush-current`, and where the request comes from is
  * `apic-reload-hook`.
  * @kvm arch/x86/kvm/vmx/vmx.c
- * @omits L2: with a nested guest active the reload is deferred; that before v5.8 the look-up was in
+ * @omits that before v5.8 the look-up was in
  * kvm_vcpu_reload_apic_access_page, without a test of the control
  */
 export const vmx_set_apic_access_page_addr = kvm(
@@ -95,6 +102,12 @@ export const vmx_set_apic_access_page_addr = kvm(
   function* vmx_set_apic_access_page_addr(m: Machine, vcpuIndex: number) {
     const vcpu = m.vcpu[vcpuIndex]!;
     vcpu.stat.reloads++;
+    if (!canWriteVmcs01(m, vcpuIndex)) {
+      if (m.switch('vmcs01-update-mode') === 'drop') return;
+      yield m.step('L2 runs: reload when it ends');
+      vcpu.nested_reload_vmcs01_apic_access_page = true;
+      return;
+    }
     yield m.step('is "virtualize APIC accesses" on?');
     const { secondary_vm_exec_control: secondary } = vcpu.vmcs01;
     if (!secondary.has(secondaryControl.VIRTUALIZE_APIC_ACCESSES)) return;
