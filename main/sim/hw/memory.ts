@@ -21,6 +21,3 @@ export const writeFrame = (m: Machine, pfn: number, offset: number, value: numbe
   if (m.frame[pfn]!.freed) m.vm.spec.freed_frame_writes++;
   m.arena.store(wordOfFrame(m, pfn, offset), value >>> 0);
 };
-
-/** The frame of the register page of a vCPU. */
-export const registerFrame = (vcpu: number): number => firstFrame + vcpu;

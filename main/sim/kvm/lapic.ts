@@ -1,6 +1,5 @@
 /** The in-kernel local APIC, as far as the APIC-access page needs it. */
 import { priorityOf } from '../hw/apic_virtualization.ts';
-import { APIC_TASKPRI } from '../state/lapic.ts';
 import { kvm, type Machine } from '../steps.ts';
 
 const file = 'arch/x86/kvm/lapic.c';
@@ -70,6 +69,3 @@ export const apic_mmio_write = kvm(
     __apic_update_ppr(m, vcpuIndex);
   },
 );
-
-/** Offset of the only register that guests may touch in this version. */
-export const modelledApicOffset = APIC_TASKPRI;

@@ -17,10 +17,6 @@ export const MachineState = record('machine', 'the modelled computer', {
 });
 
 export type VcpuView = ViewOf<typeof Vcpu>;
-export type CpuView = ViewOf<typeof Cpu>;
-export type VmView = ViewOf<typeof Vm>;
-export type ActorView = ViewOf<typeof Actor>;
-export type EptRootView = ViewOf<typeof EptRoot>;
 export type MachineView = ViewOf<typeof MachineState>;
 
 export interface MachineDimensions {
