@@ -132,7 +132,10 @@ const kvm_check_and_inject_events = kvm(file, function* kvm_check_and_inject_eve
   yield m.step('look for events to inject: none');
 });
 
-/** Has something come up since the requests were read? @kvm arch/x86/kvm/x86.c: kvm_vcpu_exit_request */
+/**
+ * Has something come up since the requests were read?
+ * @kvm arch/x86/kvm/x86.c: kvm_vcpu_exit_request
+ */
 const kvm_vcpu_exit_request = (m: Machine, vcpu: number): boolean =>
   m.vcpu[vcpu]!.mode === vcpuMode.EXITING_GUEST_MODE || kvm_request_pending(m, vcpu);
 

@@ -26,8 +26,18 @@ export interface MachineDimensions {
   readonly frames: number;
 }
 
-export const layoutOf = (dimensions: MachineDimensions): RecordType =>
-  layOut(MachineState, dimensions);
+const layouts = new Map<string, RecordType>();
+
+/** The layout for given dimensions; equal dimensions give the same object. */
+export const layoutOf = (dimensions: MachineDimensions): RecordType => {
+  const { vcpus, actors, frames } = dimensions;
+  const key = `${vcpus} ${actors} ${frames}`;
+  const known = layouts.get(key);
+  if (known !== undefined) return known;
+  const layout = layOut(MachineState, dimensions);
+  layouts.set(key, layout);
+  return layout;
+};
 
 export const PAGE_SIZE = 4096;
 /** Frame 0 is never handed out, so that an address 0 is never a page. */

@@ -121,16 +121,35 @@ test('a maker that is itself the vCPU does not interrupt itself', () => {
   expect(m.vcpu[0]!.requests.has(KVM_REQ.TLB_FLUSH)).toBe(true);
 });
 
-test('a remote flush asks for all contexts, or without its switch for the current one', () => {
-  const [all, current] = (['on', 'off'] as const).map((value) => {
+test('a remote flush asks for TLB_FLUSH and waits, whatever the handler will flush', () => {
+  for (const value of ['on', 'off'] as const) {
     const m = smallMachine({ switches: { 'zap-flush-all-roots': value } });
-    complete(m, 'mm', () => kvm_flush_remote_tlbs(m));
-    return [pending(m, KVM_REQ.TLB_FLUSH)[0], pending(m, KVM_REQ.TLB_FLUSH_CURRENT)[0]];
-  });
-  expect([all, current]).toEqual([
-    [true, false],
-    [false, true],
-  ]);
+    setModes(m, IN_GUEST_MODE);
+    const work = begin(m, 'mm', () => kvm_flush_remote_tlbs(m));
+    goOn(m, 'mm');
+    expect([value, work.done, standsBefore(m, 'mm')]).toEqual([
+      value,
+      false,
+      expect.stringContaining('wait until the target has run the handler'),
+    ]);
+    expect([value, pending(m, KVM_REQ.TLB_FLUSH), pending(m, KVM_REQ.TLB_FLUSH_CURRENT)]).toEqual([
+      value,
+      [true],
+      [false],
+    ]);
+  }
+});
+
+test('the call-function IPI goes to one CPU after the other', () => {
+  const m = smallMachine({ vcpus: 3 });
+  setModes(m, IN_GUEST_MODE, OUTSIDE_GUEST_MODE, IN_GUEST_MODE);
+  begin(m, 'mm', () => kvm_make_all_cpus_request(m, KVM_REQ.TLB_FLUSH));
+  goTo(m, 'mm', 'smp_call_function_many', 'send the call-function IPI');
+  expect(ipis(m)).toEqual([0, 0, 0]);
+  goTo(m, 'mm', 'smp_call_function_many', 'send the call-function IPI');
+  expect(ipis(m)).toEqual([1, 0, 0]);
+  goOn(m, 'mm');
+  expect(ipis(m)).toEqual([1, 0, 1]);
 });
 
 test('a kick turns IN_GUEST_MODE to EXITING with one IPI; in other modes it sends none', () => {

@@ -25,7 +25,9 @@ export interface Directive {
   readonly goal: Goal;
 }
 
-/** Does the actor stand before, or call from, the step that the goal names? `depth` 0 is outermost. */
+/**
+ * Does the actor stand before, or call from, the step that the goal names? `depth` 0 is outermost.
+ */
 const standsAt = (
   m: Machine,
   actor: number,
