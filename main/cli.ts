@@ -58,7 +58,9 @@ function blameOurselves(output: Output, error: unknown, args: readonly string[])
 const quoted = (word: string): string =>
   /^[\w@%+=:,./*-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
-/** As a program. A reader that goes away (`| head`) is no fault: what it did not want is dropped. */
+/**
+ * As a program. A reader that goes away (`| head`) is no fault: what it did not want is dropped.
+ */
 export async function runAsProgram(): Promise<void> {
   const dropWhenClosed = (error: NodeJS.ErrnoException): void => {
     if (error.code !== 'EPIPE' && error.code !== 'ERR_STREAM_DESTROYED') throw error;

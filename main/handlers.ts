@@ -10,6 +10,8 @@ import {
   type OpenDialogOptions,
   type SaveDialogOptions,
 } from 'electron';
+import '#sim/boot.ts';
+import { registeredFunctions } from '#sim/steps.ts';
 import type { OpenRecording, RunRequest } from '../preload/api.ts';
 import { textIn } from './bundled.ts';
 import type { Handlers } from './ipc.ts';
@@ -45,6 +47,8 @@ export function handlersFor(recordings: OpenRecordings, startup: Startup): Handl
 
   return {
     library: () => reader.call('library', libraryFolder, startFiles),
+    functions: () =>
+      registeredFunctions().map(({ name, world, source }) => ({ name, world, source })),
     run,
     cancel: (job) => jobs.call('cancel', job),
     async open(path) {

@@ -1,6 +1,8 @@
 // The application menu as data: each item sends the name of a command to the window.
 
-/** `command` is a name in the window's table of commands; `keys` are shown, the window hears them. */
+/**
+ * `command` is a name in the window's table of commands; `keys` are shown, the window hears them.
+ */
 export interface MenuItem {
   readonly label: string;
   readonly command: string;

@@ -10,7 +10,9 @@ const host = 'apicscope';
 /** Where the window starts. */
 export const pageUrl = `${scheme}://${host}/index.html`;
 
-/** Only what the page's own files need; styles are inline because editor and docking set them so. */
+/**
+ * Only what the page's own files need; styles are inline because editor and docking set them so.
+ */
 const contentSecurityPolicy = [
   "default-src 'none'",
   "script-src 'self'",

@@ -33,6 +33,7 @@ const bisectRequest = z.strictObject({
 /** Arguments that are left out arrive as undefined. */
 export const requestShapes = {
   library: z.tuple([]),
+  functions: z.tuple([]),
   run: z.tuple([index, runRequest]),
   cancel: z.tuple([index]),
   open: z.tuple([path.optional()]),

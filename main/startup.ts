@@ -15,7 +15,10 @@ export interface Startup {
   readonly file?: string;
 }
 
-/** The words behind the application's folder (`electron [switches] FOLDER words`), or all if packaged. */
+/**
+ * The words behind the application's folder (`electron [switches] FOLDER words`), or all if
+ * packaged.
+ */
 export function wordsOf(argv: readonly string[], appPath: string, isPackaged: boolean): string[] {
   const words = argv.slice(1).filter((word) => !word.startsWith('-'));
   if (isPackaged) return words;

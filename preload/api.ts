@@ -26,6 +26,13 @@ export interface SiteEntry {
   readonly source: string;
 }
 
+/** A function that the model has, whether or not a recording ran it. */
+export interface FunctionEntry {
+  readonly name: string;
+  readonly world: string;
+  readonly source: string;
+}
+
 /** A recording that is open, under a number that later calls name. */
 export interface OpenRecording {
   readonly recording: number;
@@ -120,7 +127,10 @@ export type Answer<T> =
 /** Requests: each is a method of `window.apicscope` that gives a promise of an `Answer`. */
 export interface Requests {
   library(): LibraryEntry[];
-  /** Runs and records; the job is cancelled with `cancel(job)`, where `job` is chosen by the window. */
+  functions(): FunctionEntry[];
+  /**
+   * Runs and records; the job is cancelled with `cancel(job)`, where `job` is chosen by the window.
+   */
   run(job: number, request: RunRequest): OpenRecording;
   cancel(job: number): boolean;
   /** Opens a file, or asks for one with a dialogue; undefined if the user closed that. */

@@ -6,6 +6,7 @@ import type { Api, Requests } from './api.ts';
 /** Every request of the contract; the type makes the list complete. */
 const requests: Readonly<Record<keyof Requests, true>> = {
   library: true,
+  functions: true,
   run: true,
   cancel: true,
   open: true,

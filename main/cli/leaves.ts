@@ -1,4 +1,5 @@
-// Fields as a person names them on the command line: a path, a glob, and what to say of a wrong one.
+// Fields as a person names them on the command line: a path, a glob, and what to say of a wrong
+// one.
 
 import type { RecordType } from '#sim/arena/fields.ts';
 import { type Leaf, leafAt, leavesMatching, leavesOf } from '#sim/arena/leaves.ts';
@@ -6,7 +7,9 @@ import { InputError, shortened, unknownName } from '../input_error.ts';
 
 const globMax = 256;
 
-/** A glob that costs no more than its length: stars in a row would be tried in every combination. */
+/**
+ * A glob that costs no more than its length: stars in a row would be tried in every combination.
+ */
 export function plainGlob(glob: string): string {
   if (glob.length <= globMax) return glob.replace(/\*{3,}/g, '**');
   throw new InputError(
@@ -14,7 +17,9 @@ export function plainGlob(glob: string): string {
   );
 }
 
-/** The leaves that any of the globs names, each once, in order of declaration; all if none is given. */
+/**
+ * The leaves that any of the globs names, each once, in order of declaration; all if none is given.
+ */
 export function leavesNamed(layout: RecordType, globs: readonly string[] | undefined): Leaf[] {
   if (globs === undefined) return leavesOf(layout);
   const found = new Map<string, Leaf>();

@@ -3,14 +3,16 @@
 import { alloc_page } from './host/frames.ts';
 import { hostInterrupts } from './host/irq.ts';
 import { madvise_dontneed, migrate_page } from './host/mm.ts';
+import { resched_curr, set_next_task } from './host/sched.ts';
 import { mapSpte } from './hw/ept.ts';
 import { tlbFill } from './hw/tlb.ts';
 import { skipLoops } from './hw/vm_entry.ts';
 import { kvm_inhibit_apic_access_page } from './kvm/apic_access_page.ts';
+import { kvm_set_or_clear_apicv_inhibit } from './kvm/apicv.ts';
 import { INVALID_GFN } from './kvm/mmu_invalidate.ts';
 import { kvm_mmu_notifier_ops } from './kvm/mmu_notifier.ts';
 import { vmx_update_msr_bitmap_x2apic } from './kvm/vmx/msr_bitmap.ts';
-import { pi_wakeup_handler } from './kvm/vmx/pi_blocking.ts';
+import { pi_wakeup_handler, vmx_pi_start_assignment } from './kvm/vmx/pi_blocking.ts';
 import { vcpu_run } from './kvm/x86.ts';
 import {
   APIC_ACCESS_PAGE_PRIVATE_MEMSLOT,
@@ -260,11 +262,16 @@ const hvaOfPage = (page: number): number =>
 
 type Act = (m: Machine, operands: readonly number[]) => Steps<unknown>;
 
-/** What the instructions of mm and user do; those of vCPUs are done by the CPU. */
+/** What the instructions of mm, user and sched do; those of vCPUs are done by the CPU. */
 const acts: Readonly<Record<string, Act>> = {
   migrate: (m, [page]) => migrate_page(m, hvaOfPage(page!)),
   'madvise-dontneed': (m, [page]) => madvise_dontneed(m, hvaOfPage(page!)),
   'inhibit-apic-access-page': (m) => kvm_inhibit_apic_access_page(m),
+  'inhibit-apicv': (m, [reason]) => kvm_set_or_clear_apicv_inhibit(m, reason!, true),
+  'uninhibit-apicv': (m, [reason]) => kvm_set_or_clear_apicv_inhibit(m, reason!, false),
+  'assign-device': (m) => vmx_pi_start_assignment(m),
+  preempt: (m, [vcpu]) => resched_curr(m, vcpu!),
+  'run-on': (m, [vcpu, cpu]) => set_next_task(m, vcpu!, cpu!),
 };
 
 const performs = (
@@ -291,6 +298,7 @@ const mainOf = (m: Machine, actor: ActorConfig): Steps<unknown> => {
       return hostInterrupts(m, actor.index);
     case 'mm':
     case 'user':
+    case 'sched':
       return runProgram(m, actor.program);
   }
 };

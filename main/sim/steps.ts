@@ -247,7 +247,10 @@ export class Machine {
     return STEP;
   }
 
-  /** As `step`, and the step can be taken only when `condition` holds; it reads nothing but the machine. */
+  /**
+   * As `step`, and the step can be taken only when `condition` holds; it reads nothing but the
+   * machine.
+   */
   park(label: string, condition: Condition, argument = 0): typeof PARK {
     this.step(label);
     const thread = this.threads[this.current]!;

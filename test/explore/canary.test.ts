@@ -4,6 +4,7 @@ import { expect, test, vi } from 'vitest';
 import type { CompiledScenario } from '#sim/scenario/compile.ts';
 import { profileOf, profiles, switches } from '#sim/state/switches.ts';
 import { compileText, libraryIds, runScenario, scenarioText } from '../sim/scenario_run.ts';
+import { ManySchedules } from './many_schedules.ts';
 
 // Work is bounded by steps and seeds; a slow computer only takes longer.
 vi.setConfig({ testTimeout: 120_000 });
@@ -17,12 +18,18 @@ const uncaught: Readonly<Record<string, string>> = {
   'slot-invalid-test=off': 'R07 is benign: the access is emulated once the slot is gone',
 };
 
+/**
+ * Breaks checks in every kernel: its user gives the page up while "virtualize APIC accesses" stays
+ * on, which KVM never does on VMX. No protection is to be judged by it.
+ */
+const broken = 'R07-k6.6-two-vcpus';
+
 const seeds = 50;
 
 /** The scenarios of the races without their own protections. */
 const racesWith = (setting: Readonly<Record<string, string>>): CompiledScenario[] =>
   libraryIds
-    .filter((id) => id.startsWith('R'))
+    .filter((id) => id.startsWith('R') && id !== broken)
     .map((id) => scenarioText(id).replaceAll(/^(set|profile) .*$/gm, ''))
     .map((text) => compileText(text, { profile: 'k6.6', switches: setting }));
 
@@ -30,15 +37,16 @@ const racesWith = (setting: Readonly<Record<string, string>>): CompiledScenario[
 const caughtBy = (setting: Readonly<Record<string, string>>): string | undefined => {
   const scenarios = racesWith(setting);
   for (const scenario of scenarios) {
-    const [broken] = runScenario(scenario).findings;
-    if (broken !== undefined) return `${broken.check}: ${scenario.title}`;
+    const [finding] = runScenario(scenario).findings;
+    if (finding !== undefined) return `${finding.check}: ${scenario.title}`;
   }
   // Twins differ in their schedules only, which a seed replaces: one of each machine is enough.
   const machines = new Map(scenarios.map((one) => [JSON.stringify(one.config), one]));
   for (const scenario of machines.values()) {
+    const many = new ManySchedules(scenario);
     for (let seed = 0; seed < seeds; seed++) {
-      const [broken] = runScenario(scenario, { seed }).findings;
-      if (broken !== undefined) return `${broken.check}: seed ${seed} of ${scenario.title}`;
+      const [finding] = many.run(seed).findings;
+      if (finding !== undefined) return `${finding}: seed ${seed} of ${scenario.title}`;
     }
   }
   return undefined;
@@ -65,12 +73,12 @@ test('the list names only settings that exist', () => {
   expect(Object.keys(uncaught).filter((name) => !names.includes(name))).toEqual([]);
 });
 
-/** Of 300 random schedules, how many find the race whose protection is off. */
-const found = (id: string): number => {
-  const scenario = compileText(scenarioText(id));
+/** How many of 300 random schedules find the race whose protection is off; `least` are enough. */
+const found = (id: string, least: number): number => {
+  const many = new ManySchedules(compileText(scenarioText(id)));
   let count = 0;
-  for (let seed = 0; seed < 300; seed++) {
-    if (runScenario(scenario, { seed }).findings.length > 0) count++;
+  for (let seed = 0; seed < 300 && count < least; seed++) {
+    if (many.run(seed).findings.length > 0) count++;
   }
   return count;
 };
@@ -81,16 +89,37 @@ test.each([
   ['R10-k6.6-buggy', 30],
   ['R15-k6.6-buggy', 50],
 ])('random search finds %s in at least %i of 300 schedules', (id, least) => {
-  expect(found(id)).toBeGreaterThanOrEqual(least);
+  expect(found(id, least)).toBe(least);
 });
 
 test('with every protection of its kernel each profile passes what breaks the others', () => {
   for (const { id: profile } of profiles) {
-    for (const id of libraryIds.filter((one) => one.startsWith('R'))) {
+    for (const id of libraryIds.filter((one) => one.startsWith('R') && one !== broken)) {
       const text = scenarioText(id).replaceAll(/^(set|profile) .*$/gm, '');
       const { findings } = runScenario(compileText(text, { profile }));
       if (profile === 'k4.15') continue;
       expect([profile, id, findings.map(({ check }) => check)]).toEqual([profile, id, []]);
     }
   }
+});
+
+test('one engine for many schedules finds what an engine for each finds', () => {
+  const seen = new Set<number>();
+  for (const id of ['R10-k6.6-buggy', 'R15-k6.6-buggy', 'R15-k6.6-fixed']) {
+    const scenario = compileText(scenarioText(id));
+    const many = new ManySchedules(scenario);
+    for (let seed = 0; seed < 40; seed++) {
+      const { findings, run } = runScenario(scenario, { seed });
+      expect([id, seed, many.run(seed)]).toEqual([
+        id,
+        seed,
+        {
+          findings: findings.map(({ check, position }) => `${check} at ${position}`),
+          halt: run.halt,
+        },
+      ]);
+      seen.add(findings.length);
+    }
+  }
+  expect(seen.size).toBeGreaterThan(1);
 });

@@ -39,15 +39,31 @@ test('two managers may move the APIC-access page at the same time', () => {
   expect(complaints(compileText(twoAtOnce('k6.6')), 'two at once')).toEqual([]);
 });
 
-// Reported: `vm.spec.apic_pte_changed` is one flag for all intervals. While the first that set it
-// goes on, a second clears the entry again and has not yet notified: the check sees a violation.
-test.fails('under k5.8 as well', () => {
+test('under k5.8 as well', () => {
   expect(complaints(compileText(twoAtOnce('k5.8')), 'two at once')).toEqual([]);
 });
 
-test('the page given up while it moves and is used: clean under random schedules', () => {
-  const text = everything('k6.6').replace('expect clean', 'user { inhibit-apic-access-page }');
+/**
+ * With "virtualize APIC accesses" on, giving the page up while it moves is R07-k6.6-two-vcpus,
+ * which breaks checks: KVM never does that on VMX. One vCPU alone gets there only by a fault that
+ * was under way before the page moved (test/scenarios/R07-one-vcpu); with one move, and the
+ * translation in the TLB until then, there is no such fault.
+ */
+test('the page given up by a guest of one vCPU while it moves once: clean', () => {
+  const text = everything('k6.6')
+    .replace('vcpus 2', 'vcpus 1')
+    .replace(/^vcpu1 .*$/m, '')
+    .replace(/^mm .*$/m, 'mm { migrate apic-access-page }')
+    .replace(/^mm1 .*$/m, 'user { inhibit-apic-access-page }');
   expect(complaints(compileText(text), 'inhibit')).toEqual([]);
+});
+
+// Where KVM does give the page up APICv is inhibited, and no EPT entry maps the private slot.
+test('without APICv two vCPUs may use the page while it is given up and moves', () => {
+  const text = everything('k6.6')
+    .replace('memory 2', 'memory 2 apicv off')
+    .replace('expect clean', 'user { inhibit-apic-access-page }');
+  expect(complaints(compileText(text), 'inhibit without APICv')).toEqual([]);
 });
 
 test('a machine that has just been created is clean under random schedules', () => {

@@ -1,4 +1,5 @@
-// The workers behind the contract: recordings are made and read, jobs are cancelled, a crash is told.
+// The workers behind the contract: recordings are made and read, jobs are cancelled, a crash is
+// told.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';

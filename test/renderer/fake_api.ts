@@ -275,6 +275,10 @@ export const fakeApi = ({ texts, startup, recent = [] }: FakeOptions): Api => {
   };
   return {
     library: () => answer(() => Object.entries(texts).map(([id, text]) => entryOf(id, text))),
+    functions: () =>
+      answer(() =>
+        registeredFunctions().map(({ name, world, source }) => ({ name, world, source })),
+      ),
     run: (job, request) =>
       answer(() => {
         for (const listener of listeners) {

@@ -85,7 +85,7 @@ const vcpuReloads = (trace: Reader, asked: State): State => {
   expect(flushed).toEqual({ ...asked, tlb: [] });
   const cleared = trace.after('vcpu0', 'kvm_check_request', 'clear request');
   expect(cleared).toEqual({ ...flushed, reload: false });
-  expect(trace.after('vcpu0', 'get_user_pages', 'read the primary PTE').pt).toBe(P1);
+  expect(trace.after('vcpu0', 'get_user_pages_unlocked', 'read the primary PTE').pt).toBe(P1);
   const { depth, stack } = machine.actor[0]!;
   expect(stack[depth - 1]!.local[0]!.value).toBe(P1);
   const written = trace.after('vcpu0', 'vmx_set_apic_access_page_addr', 'VMWRITE APIC_ACCESS_ADDR');
@@ -98,7 +98,7 @@ const vcpuReloads = (trace: Reader, asked: State): State => {
 
 /** Steps 5 and 6: the page moves, the interval ends. */
 const pageMoves = (trace: Reader, written: State): State => {
-  trace.after('mm', 'ptep_clear_flush_notify', 'clear the primary PTE');
+  trace.after('mm', 'try_to_migrate_one', 'clear the primary PTE');
   const moved = trace.after('mm', 'migrate_pages', 'copy it');
   expect(moved).toEqual({ ...written, pt: P2, freed: true });
   expect(trace.findings()).toEqual(['inv-reload-pending-during-inv']);
@@ -175,7 +175,7 @@ test('T1 with the request from ->invalidate_range: RELOAD is set again at step 5
   const trace = new Reader(run);
   const unlocked = trace.after('mm', '__kvm_handle_hva_range', 'unlock mmu_lock');
   expect(unlocked.reload).toBe(false);
-  trace.after('mm', 'ptep_clear_flush_notify', 'clear the primary PTE');
+  trace.after('mm', 'try_to_migrate_one', 'clear the primary PTE');
   const asked = trace.after('mm', 'kvm_make_all_cpus_request', 'set the bit');
   expect([asked.reload, asked.pt, asked.freed]).toEqual([true, P1, false]);
   const written = trace.after('vcpu0', 'vmx_set_apic_access_page_addr', 'VMWRITE APIC_ACCESS_ADDR');

@@ -25,20 +25,7 @@ const longFiles: Sizes = {};
 const longFunctions: Sizes = {};
 
 /** Lines over the bound by file. */
-const longLines: Sizes = {
-  'main/cli.ts': 1,
-  'main/cli/leaves.ts': 3,
-  'main/counters.ts': 2,
-  'main/menu_items.ts': 1,
-  'main/page_protocol.ts': 1,
-  'main/sim/checks/check.ts': 1,
-  'main/sim/kvm/x86.ts': 1,
-  'main/sim/sched/policies/directed.ts': 1,
-  'main/sim/steps.ts': 1,
-  'main/startup.ts': 1,
-  'preload/api.ts': 1,
-  'test/main/workers.test.ts': 1,
-};
+const longLines: Sizes = {};
 
 const overIn = (measured: Iterable<readonly [string, number]>, bound: number): Sizes =>
   Object.fromEntries([...measured].filter(([, size]) => size > bound).sort());

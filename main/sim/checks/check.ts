@@ -1,7 +1,9 @@
 /** What an invariant is. Each is a small file of its own; `index.ts` lists them. */
 import type { MachineView } from '../state/machine.ts';
 
-/** step: after every step · entry: at the instant a VM entry succeeds · quiet: when nobody can move */
+/**
+ * step: after every step · entry: at the instant a VM entry succeeds · quiet: when nobody can move
+ */
 export type When = 'step' | 'entry' | 'quiet';
 
 export interface Violation {

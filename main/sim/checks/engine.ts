@@ -15,6 +15,65 @@ export interface StepWrites {
   readonly end: number;
 }
 
+/** Which checks a word concerns: the same for every machine of a layout. */
+interface ReadIndex {
+  /** for each word, the number of a set of checks that read it; 0 is the empty set */
+  readonly setOf: Uint16Array;
+  readonly sets: readonly (readonly number[])[];
+  /** word of `vcpu[i].non_root` to i + 1 */
+  readonly entryOf: ReadonlyMap<number, number>;
+}
+
+/** Words with the checks that read them. */
+const readersOf = (layout: RecordType, checks: readonly Check[]): Map<number, number[]> => {
+  const readers = new Map<number, number[]>();
+  for (const [i, check] of checks.entries()) {
+    if (check.when !== 'step') continue;
+    for (const glob of check.reads) {
+      const leaves = leavesMatching(layout, glob);
+      if (leaves.length === 0) throw new Error(`${check.id} reads ${glob}, which is no field`);
+      for (const leaf of leaves) {
+        for (let w = 0; w < wordsOf(leaf); w++) {
+          const word = leaf.word + w * leaf.step;
+          const list = readers.get(word) ?? [];
+          if (!list.includes(i)) readers.set(word, [...list, i]);
+        }
+      }
+    }
+  }
+  return readers;
+};
+
+const buildIndex = (layout: RecordType, checks: readonly Check[]): ReadIndex => {
+  const readers = readersOf(layout, checks);
+  const entryOf = new Map<number, number>();
+  for (const { word } of leavesMatching(layout, 'vcpu[*].non_root')) {
+    entryOf.set(word, entryOf.size + 1);
+    if (!readers.has(word)) readers.set(word, []);
+  }
+  const setOf = new Uint16Array(layout.bytes >>> 2);
+  const sets: (readonly number[])[] = [[]];
+  const numbers = new Map<string, number>();
+  for (const [word, list] of readers) {
+    const key = list.join();
+    const number = numbers.get(key) ?? sets.push(list) - 1;
+    numbers.set(key, number);
+    setOf[word] = number;
+  }
+  return { setOf, sets, entryOf };
+};
+
+const indexes = new WeakMap<RecordType, Map<readonly Check[], ReadIndex>>();
+
+/** The index is remembered: building it costs more than a short run. */
+const indexOf = (layout: RecordType, checks: readonly Check[]): ReadIndex => {
+  const known = indexes.get(layout) ?? new Map<readonly Check[], ReadIndex>();
+  indexes.set(layout, known);
+  const index = known.get(checks) ?? buildIndex(layout, checks);
+  known.set(checks, index);
+  return index;
+};
+
 export class CheckEngine {
   readonly findings: Finding[] = [];
   /** evaluations of a predicate so far */
@@ -23,11 +82,7 @@ export class CheckEngine {
   readonly #machine: MachineView;
   readonly #checks: readonly Check[];
   readonly #vcpus: number;
-  /** for each word, the number of a set of checks that read it; 0 is the empty set */
-  readonly #setOf: Uint16Array;
-  readonly #sets: (readonly number[])[] = [[]];
-  /** word of `vcpu[i].non_root` to i + 1 */
-  readonly #entryOf = new Map<number, number>();
+  readonly #index: ReadIndex;
   readonly #entryChecks: readonly number[];
   readonly #broken = new Set<number>();
   readonly #due = new Set<number>();
@@ -36,25 +91,22 @@ export class CheckEngine {
     this.#machine = machine;
     this.#checks = checks;
     this.#vcpus = machine.vcpu.length;
-    this.#setOf = new Uint16Array(layout.bytes >>> 2);
+    this.#index = indexOf(layout, checks);
     this.#entryChecks = checks.flatMap((c, i) => (c.when === 'entry' ? [i] : []));
-    this.#indexReads(layout);
-    for (const leaf of leavesMatching(layout, 'vcpu[*].non_root')) {
-      this.#entryOf.set(leaf.word, this.#entryOf.size + 1);
-    }
   }
 
   /** Checks the state that step `step` of `actor` led to. */
   stepClosed(log: StepWrites, step: number, actor: number): void {
+    const { setOf, sets, entryOf } = this.#index;
     let entered = 0;
     for (let i = log.start; i < log.end; i += LOG_STRIDE) {
       const word = log.writes[i]!;
-      const set = this.#setOf[word]!;
+      const set = setOf[word]!;
       if (set === 0) continue;
-      const entry = this.#entryOf.get(word);
+      const entry = entryOf.get(word);
       if (entry !== undefined && log.writes[i + 1] === 0 && log.writes[i + 2] === 1)
         entered = entry;
-      for (const check of this.#sets[set]!) this.#due.add(check);
+      for (const check of sets[set]!) this.#due.add(check);
     }
     if (this.#due.size > 0) {
       for (const check of this.#due) this.#evaluate(check, step, actor);
@@ -87,36 +139,6 @@ export class CheckEngine {
     } else if (!this.#broken.has(key)) {
       this.#broken.add(key);
       this.findings.push({ check: check.id, position: step + 1, step, actor, vcpu, ...violation });
-    }
-  }
-
-  #indexReads(layout: RecordType): void {
-    const readers = new Map<number, number[]>();
-    const add = (word: number, check: number | undefined): void => {
-      const list = readers.get(word);
-      if (list === undefined) readers.set(word, check === undefined ? [] : [check]);
-      else if (check !== undefined && !list.includes(check)) list.push(check);
-    };
-    for (const [i, check] of this.#checks.entries()) {
-      if (check.when !== 'step') continue;
-      for (const glob of check.reads) {
-        const leaves = leavesMatching(layout, glob);
-        if (leaves.length === 0) throw new Error(`${check.id} reads ${glob}, which is no field`);
-        for (const leaf of leaves) {
-          for (let w = 0; w < wordsOf(leaf); w++) add(leaf.word + w * leaf.step, i);
-        }
-      }
-    }
-    for (const leaf of leavesMatching(layout, 'vcpu[*].non_root')) add(leaf.word, undefined);
-    const numbers = new Map<string, number>();
-    for (const [word, list] of readers) {
-      const key = list.join();
-      let number = numbers.get(key);
-      if (number === undefined) {
-        number = this.#sets.push(list) - 1;
-        numbers.set(key, number);
-      }
-      this.#setOf[word] = number;
     }
   }
 }

@@ -31,9 +31,7 @@ export const hva_to_pfn = linux(
     yield m.park('fault the page in; a migration entry makes it wait', notMigrating, index);
     if (!pte.used) return PFN_ERR;
     if (!pte.present) {
-      const pfn = alloc_page(m);
-      if (pfn < 0) return PFN_ERR;
-      pte.pfn = pfn;
+      pte.pfn = alloc_page(m);
       pte.present = true;
     }
     get_page(m, pte.pfn);

@@ -125,14 +125,11 @@ export const kvm_vcpu_running = (m: Machine, vcpu: number): boolean =>
   m.vcpu[vcpu]!.mp_state === mpState.RUNNABLE;
 
 /** Is there a reason to run the vCPU? */
-const kvm_arch_vcpu_runnable = kvm(
-  x86,
-  function* kvm_arch_vcpu_runnable(m: Machine, vcpu: number) {
-    if (kvm_vcpu_running(m, vcpu) || m.vcpu[vcpu]!.pv_unhalted) return true;
-    const found: boolean = yield* kvm_vcpu_has_events(m, vcpu);
-    return found;
-  },
-);
+const kvm_arch_vcpu_runnable = kvm(x86, function* kvm_arch_vcpu_runnable(m: Machine, vcpu: number) {
+  if (kvm_vcpu_running(m, vcpu) || m.vcpu[vcpu]!.pv_unhalted) return true;
+  const found: boolean = yield* kvm_vcpu_has_events(m, vcpu);
+  return found;
+});
 
 /** @omits signals */
 const kvm_vcpu_check_block = kvm(file, function* kvm_vcpu_check_block(m: Machine, vcpu: number) {

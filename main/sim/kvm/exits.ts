@@ -7,7 +7,7 @@ import { kvmExit } from '../state/vcpu.ts';
 import { cpuControl, exitReason } from '../state/vmcs.ts';
 import { type Body, kvm, type Machine, type Steps } from '../steps.ts';
 import { kvm_emulate_halt } from './block.ts';
-import { cr8At, memoryAccessAt, type MsrAccess, msrAccessAt } from './decode.ts';
+import { cr8At, type MsrAccess, memoryAccessAt, msrAccessAt } from './decode.ts';
 import { x86_emulate_instruction } from './emulate.ts';
 import { kvm_make_request } from './kvm_main.ts';
 import {

@@ -1,11 +1,7 @@
 /** Exits that are handled with interrupts off, so that the guest goes on at once. */
 import { srcu_read_lock, srcu_read_unlock } from '../host/locks.ts';
 import { skipInstruction } from '../hw/guest_program.ts';
-import {
-  APIC_BASE_MSR,
-  APIC_ICR,
-  APIC_MODE_MASK,
-} from '../state/apicdef.ts';
+import { APIC_BASE_MSR, APIC_ICR, APIC_MODE_MASK } from '../state/apicdef.ts';
 import type { Program } from '../state/program.ts';
 import { exitReason } from '../state/vmcs.ts';
 import { type Body, kvm, type Machine } from '../steps.ts';

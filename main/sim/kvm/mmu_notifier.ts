@@ -81,7 +81,8 @@ const invalidate_range = kvm(
   'arch/x86/kvm/x86.c',
   function* kvm_arch_mmu_notifier_invalidate_range(m: Machine, hva: number) {
     const slot = gfn_to_memslot(m, apicAccessGfn);
-    if (slot < 0 || hvaInSlot(m, slot, apicAccessGfn) !== hva) return;
+    if (slot < 0 || m.vm.memslot[slot]!.invalid || hvaInSlot(m, slot, apicAccessGfn) !== hva)
+      return;
     yield* kvm_make_all_cpus_request(m, KVM_REQ.APIC_PAGE_RELOAD);
   },
 );

@@ -1,6 +1,7 @@
 /** KVM_MP_STATE_*: is the vCPU running, halted, or waiting for its start. */
-import { KVM_REQ } from '../state/requests.ts';
+
 import { apicEvent } from '../state/lapic.ts';
+import { KVM_REQ } from '../state/requests.ts';
 import { mpState } from '../state/vcpu.ts';
 import { kvm, type Machine } from '../steps.ts';
 import { EINVAL } from './errno.ts';

@@ -1,6 +1,11 @@
 /** The life of a vCPU thread: requests, entry into the guest, exits. */
 
-import { handleVector, local_irq_disable, local_irq_enable, smp_send_reschedule } from '../host/irq.ts';
+import {
+  handleVector,
+  local_irq_disable,
+  local_irq_enable,
+  smp_send_reschedule,
+} from '../host/irq.ts';
 import { srcu_read_lock, srcu_read_unlock } from '../host/locks.ts';
 import { vmEntry } from '../hw/vm_entry.ts';
 import type { Program } from '../state/program.ts';
@@ -35,7 +40,10 @@ const USER_SPACE = 0;
 /** What the preparation of an entry says. */
 const prepared = { USER_SPACE: 0, AGAIN: 1, ENTER: 2, ENTER_AND_EXIT: 3 } as const;
 
-/** Has something come up since the requests were read? @kvm arch/x86/kvm/x86.c: kvm_vcpu_exit_request */
+/**
+ * Has something come up since the requests were read?
+ * @kvm arch/x86/kvm/x86.c: kvm_vcpu_exit_request
+ */
 const kvm_vcpu_exit_request = (m: Machine, vcpu: number): boolean =>
   m.vcpu[vcpu]!.mode === vcpuMode.EXITING_GUEST_MODE ||
   kvm_request_pending(m, vcpu) ||

@@ -17,10 +17,6 @@ export const MachineState = record('machine', 'the modelled computer', {
 });
 
 export type VcpuView = ViewOf<typeof Vcpu>;
-export type CpuView = ViewOf<typeof Cpu>;
-export type VmView = ViewOf<typeof Vm>;
-export type ActorView = ViewOf<typeof Actor>;
-export type EptRootView = ViewOf<typeof EptRoot>;
 export type MachineView = ViewOf<typeof MachineState>;
 
 export interface MachineDimensions {
@@ -30,8 +26,18 @@ export interface MachineDimensions {
   readonly frames: number;
 }
 
-export const layoutOf = (dimensions: MachineDimensions): RecordType =>
-  layOut(MachineState, { ...dimensions, phys_map: 2 * dimensions.vcpus });
+const layouts = new Map<string, RecordType>();
+
+/** The layout for given dimensions; equal dimensions give the same object. */
+export const layoutOf = (dimensions: MachineDimensions): RecordType => {
+  const { vcpus, actors, frames } = dimensions;
+  const key = `${vcpus} ${actors} ${frames}`;
+  const known = layouts.get(key);
+  if (known !== undefined) return known;
+  const layout = layOut(MachineState, { ...dimensions, phys_map: 2 * vcpus });
+  layouts.set(key, layout);
+  return layout;
+};
 
 export const PAGE_SIZE = 4096;
 /** Frame 0 is never handed out, so that an address 0 is never a page. */

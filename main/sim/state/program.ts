@@ -1,6 +1,6 @@
 /** What actors can be told to do: the instructions of a scenario, declared once. */
 
-export type ActorKind = 'vcpu' | 'irq' | 'mm' | 'user';
+export type ActorKind = 'vcpu' | 'irq' | 'mm' | 'user' | 'sched';
 
 export type OperandKind = 'gpa' | 'u32' | 'page';
 
@@ -28,6 +28,13 @@ const low: Operand = { name: 'low', kind: 'u32', doc: 'bits 31:0 (EAX)' };
 const high: Operand = { name: 'high', kind: 'u32', doc: 'bits 63:32 (EDX)' };
 const value: Operand = { name: 'value', kind: 'u32', doc: 'the value that is stored' };
 const msr: Operand = { name: 'msr', kind: 'u32', doc: 'number of the MSR; 0x808 is the TPR' };
+
+const vcpu: Operand = { name: 'vcpu', kind: 'u32', doc: 'number of the vCPU' };
+const reason: Operand = {
+  name: 'reason',
+  kind: 'u32',
+  doc: 'number of APICV_INHIBIT_REASON_*: 1 HYPERV, 3 BLOCKIRQ, 5 APIC_ID_MODIFIED',
+};
 
 export const instructionSpecs = [
   {
@@ -108,6 +115,36 @@ export const instructionSpecs = [
     by: 'user',
     operands: [],
     doc: 'kvm_inhibit_apic_access_page: deletes the private memslot at 0xfee00000',
+  },
+  {
+    op: 'inhibit-apicv',
+    by: 'user',
+    operands: [reason],
+    doc: 'gives a reason why APICv is off for the VM',
+  },
+  {
+    op: 'uninhibit-apicv',
+    by: 'user',
+    operands: [reason],
+    doc: 'takes the reason back; without any APICv is on again',
+  },
+  {
+    op: 'assign-device',
+    by: 'user',
+    operands: [],
+    doc: 'gives the VM a device whose interrupts the IOMMU posts',
+  },
+  {
+    op: 'preempt',
+    by: 'sched',
+    operands: [vcpu],
+    doc: 'asks the thread of the vCPU to give its CPU away',
+  },
+  {
+    op: 'run-on',
+    by: 'sched',
+    operands: [vcpu, { name: 'cpu', kind: 'u32', doc: 'number of the CPU, which may be another' }],
+    doc: 'gives a preempted vCPU a CPU, once that is free',
   },
 ] as const satisfies readonly InstructionSpec[];
 

@@ -183,7 +183,8 @@ export const switches = [
   {
     id: 'svi-l2-policy',
     values: ['on-demand', 'defer', 'write-loaded'],
-    since: 'write-loaded c7c9c56ca26f; defer 04bc93cf49d1 (v6.14, stable 6.13); on-demand f0044429b257',
+    since:
+      'write-loaded c7c9c56ca26f; defer 04bc93cf49d1 (v6.14, stable 6.13); on-demand f0044429b257',
     races: ['R32'],
     summary:
       'where a change of the highest vector in service goes while L2 runs: into vmcs01, loaded for the moment; into vmcs01 when L2 ends; or into the loaded VMCS, which is that of L2',

@@ -5,14 +5,17 @@ import { leavesMatching, wordsOf } from '#sim/arena/leaves.ts';
 import { viewOf } from '#sim/arena/views.ts';
 import type { Check } from '#sim/checks/check.ts';
 import { checks } from '#sim/checks/index.ts';
+import { migrate_page } from '#sim/host/mm.ts';
 import { kvm_make_request } from '#sim/kvm/kvm_main.ts';
+import { INVALID_GFN } from '#sim/kvm/mmu_invalidate.ts';
+import { apicAccessGfn, hvaOfApicAccessPage } from '#sim/state/addresses.ts';
 import type { MachineView } from '#sim/state/machine.ts';
 import { KVM_REQ } from '#sim/state/requests.ts';
 import { profiles } from '#sim/state/switches.ts';
 import { taskState, vcpuMode } from '#sim/state/vcpu.ts';
 import type { Machine } from '#sim/steps.ts';
 import { compileText, libraryIds, runScenario, scenarioText } from '../scenario_run.ts';
-import { byHand, goOn, smallMachine } from '../small_machine.ts';
+import { begin, byHand, goOn, goTo, smallMachine } from '../small_machine.ts';
 
 // Work is bounded by steps and seeds; a slow computer only takes longer.
 vi.setConfig({ testTimeout: 120_000 });
@@ -51,7 +54,7 @@ const violations: Readonly<Record<string, (m: Machine) => void>> = {
     m.vm.spec.freed_frame_writes++;
   },
   'inv-reload-pending-during-inv': (m) => {
-    m.vm.spec.apic_pte_changed = true;
+    m.vm.spec.apic_pte_changed = 1;
     m.pte[0]!.pfn++;
   },
   'inv-inprogress-balance': (m) => {
@@ -61,10 +64,12 @@ const violations: Readonly<Record<string, (m: Machine) => void>> = {
     m.vm.mmu_invalidate_in_progress++;
   },
   'inv-range-covers': (m) => {
-    m.vm.mmu_invalidate_range_end = 0;
+    Object.assign(m.vm.spec.ongoing[0]!, { active: true, gfn: apicAccessGfn });
+    m.vm.mmu_invalidate_range_start = apicAccessGfn - 1;
+    m.vm.mmu_invalidate_range_end = apicAccessGfn;
   },
   'inv-seq-monotonic': (m) => {
-    m.vm.spec.seq_high = 2;
+    m.vm.spec.ends = 2;
     m.vm.mmu_invalidate_seq = 1;
   },
   'inv-memslot-stable-in-inv': (m) => {
@@ -100,9 +105,44 @@ const excuses: readonly (readonly [string, string, (m: Machine) => void])[] = [
   ['inv-no-stale-tlb', 'a flush is due', (m) => m.vcpu[0]!.requests.set(KVM_REQ.TLB_FLUSH)],
   [
     'inv-no-stale-tlb',
-    'whoever zapped still holds mmu_lock',
+    'whoever zapped has yet to ask for the flush',
     (m) => {
-      m.vm.mmu_lock.writer = 2;
+      m.vm.spec.zap_unflushed = 1;
+    },
+  ],
+  [
+    'inv-range-covers',
+    'the range reaches one page further',
+    (m) => {
+      m.vm.mmu_invalidate_range_end++;
+    },
+  ],
+  [
+    'inv-range-covers',
+    'that invalidation has ended',
+    (m) => {
+      m.vm.spec.ongoing[0]!.active = false;
+    },
+  ],
+  [
+    'inv-seq-monotonic',
+    'each end raised the number',
+    (m) => {
+      m.vm.mmu_invalidate_seq = 2;
+    },
+  ],
+  [
+    'inv-apic-access-hpa',
+    '->invalidate_range has yet to announce the change',
+    (m) => {
+      m.vm.spec.apic_unannounced = 1;
+    },
+  ],
+  [
+    'inv-reload-pending-during-inv',
+    '->invalidate_range has yet to announce the change',
+    (m) => {
+      m.vm.spec.apic_unannounced = 1;
     },
   ],
   [
@@ -187,15 +227,39 @@ test('the fields that a violation names are fields', () => {
   }
 });
 
-// Reported: the summary promises that the range is set, the predicate does not look.
-test.fails('inv-range-covers breaks while an invalidation is in progress without a range', () => {
+test('inv-range-covers breaks while an invalidation is in progress without a range', () => {
   const m = smallMachine();
-  m.vm.mmu_invalidate_in_progress = 1;
-  expect(brokenOn(checkOf('inv-range-covers'), m)).toBe(true);
+  const check = checkOf('inv-range-covers');
+  begin(m, 'mm', () => migrate_page(m, hvaOfApicAccessPage));
+  goTo(m, 'mm', 'try_to_migrate_one');
+  expect([m.vm.mmu_invalidate_in_progress, brokenOn(check, m)]).toEqual([1, false]);
+  m.vm.mmu_invalidate_range_start = INVALID_GFN;
+  m.vm.mmu_invalidate_range_end = INVALID_GFN;
+  expect(brokenOn(check, m)).toBe(true);
 });
 
-// Reported: vcpu_block clears UNBLOCK without noting that it was taken. Nothing makes it yet.
-test.fails('a vCPU that UNBLOCK woke has not lost a request', () => {
+test('inv-no-stale-tlb is not excused by the lock, only by the flush that is to come', () => {
+  const m = smallMachine();
+  violations['inv-no-stale-tlb']!(m);
+  m.vm.mmu_lock.writer = 2;
+  expect(brokenOn(checkOf('inv-no-stale-tlb'), m)).toBe(true);
+});
+
+test('inv-reload-pending-during-inv ends with the last of the invalidations that changed it', () => {
+  const m = smallMachine();
+  const changed = () => m.vm.spec.apic_pte_changed;
+  for (const actor of ['mm', 'mm1']) {
+    begin(m, actor, () => migrate_page(m, hvaOfApicAccessPage));
+    goTo(m, actor, 'kvm_mmu_notifier_invalidate_range_end', 'lower mn_active');
+  }
+  expect(changed()).toBe(2);
+  goOn(m, 'mm');
+  expect(changed()).toBe(1);
+  goOn(m, 'mm1');
+  expect(changed()).toBe(0);
+});
+
+test('a vCPU that UNBLOCK woke has not lost a request', () => {
   const m = smallMachine();
   goOn(m, 'vcpu0');
   byHand(m, () => {
@@ -203,7 +267,8 @@ test.fails('a vCPU that UNBLOCK woke has not lost a request', () => {
     m.vcpu[0]!.task_state = taskState.RUNNING;
   });
   goOn(m, 'vcpu0');
-  expect(m.vcpu[0]!.requests.has(KVM_REQ.UNBLOCK)).toBe(false);
+  // It sleeps again, and takes UNBLOCK when it next gets to its requests.
+  expect(m.vcpu[0]!.requests.has(KVM_REQ.UNBLOCK)).toBe(true);
   expect(brokenOn(checkOf('inv-req-not-lost'), m)).toBe(false);
 });
 

@@ -13,10 +13,22 @@ import {
   write_lock_mmu,
   write_unlock_mmu,
 } from '#sim/host/locks.ts';
+import { pteOf } from '#sim/host/page_table.ts';
+import { spteOf } from '#sim/hw/ept.ts';
 import { kvm_inhibit_apic_access_page } from '#sim/kvm/apic_access_page.ts';
 import { roundRobin } from '#sim/sched/policies/round_robin.ts';
 import { Run } from '#sim/sched/run.ts';
-import { begin, byHand, goOn, isReady, smallMachine, standsBefore } from '../small_machine.ts';
+import { apicAccessGfn, hvaOfApicAccessPage } from '#sim/state/addresses.ts';
+import { KVM_REQ } from '#sim/state/requests.ts';
+import {
+  begin,
+  byHand,
+  goOn,
+  goTo,
+  isReady,
+  smallMachine,
+  standsBefore,
+} from '../small_machine.ts';
 
 test('readers share mmu_lock, a writer has it alone', () => {
   const m = smallMachine();
@@ -51,14 +63,37 @@ test('deleting the private slot waits for the reader that may have it in hand', 
   });
   begin(m, 'user', () => kvm_inhibit_apic_access_page(m));
   goOn(m, 'user');
-  expect(standsBefore(m, 'user')).toContain('synchronize_srcu');
-  const slot = m.vm.memslot.find(({ id }) => id === 0x1ff)!;
+  expect(standsBefore(m, 'user')).toContain('kvm_invalidate_memslot "synchronize_srcu');
+  const slot = m.vm.memslot.find(({ id }) => id === 0x7ffd)!;
   expect([slot.used, slot.invalid]).toEqual([true, true]);
   byHand(m, () => srcu_read_unlock(m, idx));
   expect(isReady(m, 'user')).toBe(true);
   goOn(m, 'user');
   expect([slot.used, m.vm.apic_access_memslot_enabled]).toEqual([false, false]);
   expect(m.vm.apic_access_memslot_inhibited).toBe(true);
+});
+
+test('the private slot is marked, waited for, zapped, and only then taken out', () => {
+  const m = smallMachine();
+  const slot = m.vm.memslot.find(({ id }) => id === 0x7ffd)!;
+  const generation = m.vm.memslots_generation;
+  const state = () => [
+    slot.used,
+    slot.invalid,
+    spteOf(m, 0, apicAccessGfn) >= 0,
+    m.vm.memslots_generation - generation,
+    pteOf(m, hvaOfApicAccessPage) >= 0,
+  ];
+  begin(m, 'user', () => kvm_inhibit_apic_access_page(m));
+  goTo(m, 'user', 'kvm_invalidate_memslot', 'synchronize_srcu');
+  expect(state()).toEqual([true, true, true, 1, true]);
+  goTo(m, 'user', 'kvm_arch_flush_shadow_memslot', 'unlock mmu_lock');
+  expect(state()).toEqual([true, true, false, 1, true]);
+  expect(m.vcpu[0]!.requests.has(KVM_REQ.TLB_FLUSH)).toBe(true);
+  goTo(m, 'user', 'kvm_delete_memslot', 'synchronize_srcu');
+  expect(state()).toEqual([false, false, false, 2, true]);
+  goOn(m, 'user');
+  expect(state()).toEqual([false, false, false, 2, false]);
 });
 
 test('waiting for a lock for ever is a deadlock, waiting for work is not', () => {

@@ -1,14 +1,38 @@
 // The way into the guest and out of it: the last look, the exits, what is taken when.
 
 import { expect, test } from 'vitest';
+import { put_page } from '#sim/host/frames.ts';
+import { hva_to_pfn } from '#sim/host/page_table.ts';
 import { kvm_make_request } from '#sim/kvm/kvm_main.ts';
-import { KVM_REQ } from '#sim/state/requests.ts';
+import { vcpu_run } from '#sim/kvm/x86.ts';
+import { eptpOf, rootOf } from '#sim/state/addresses.ts';
+import { pfn_to_hpa } from '#sim/state/machine.ts';
+import { KVM_REQ, type RequestNumber } from '#sim/state/requests.ts';
 import { hostVector, mpState, vcpuMode } from '#sim/state/vcpu.ts';
 import type { Machine } from '#sim/steps.ts';
-import { byHand, goOn, goTo, smallMachine, standsBefore, takeStep } from '../small_machine.ts';
+import {
+  begin,
+  byHand,
+  complete,
+  goOn,
+  goTo,
+  smallMachine,
+  standsBefore,
+  takeStep,
+} from '../small_machine.ts';
 
 const TPR = 0xfee0_0080;
 const reading = { vcpu0: [{ op: 'read', operands: [TPR] }] } as const;
+
+/** A guest that has enabled its APIC by software. */
+const enabled = (programs: Readonly<Record<string, Program>>): Machine => {
+  const m = smallMachine({ programs });
+  byHand(m, () => {
+    m.vcpu[0]!.apic.spiv = 0x1ff;
+    m.vcpu[0]!.apic.sw_enabled = true;
+  });
+  return m;
+};
 
 const interrupt = (m: Machine): void =>
   byHand(m, () => {
@@ -115,22 +139,115 @@ test('requests are handled in the order of vcpu_enter_guest: flushes before the 
   ]);
 });
 
-test('EVENT is cleared behind all requests', () => {
-  const m = smallMachine({ programs: reading });
-  byHand(m, () => kvm_make_request(m, 0, KVM_REQ.EVENT));
-  goOn(m, 'vcpu0');
-  expect(m.vcpu[0]!.requests.any()).toBe(false);
+test('EVENT is taken behind all requests, and looked at in a turn without any', () => {
+  const looks = (...requests: RequestNumber[]): string[] => {
+    const m = smallMachine({ programs: reading });
+    byHand(m, () => {
+      for (const request of requests) kvm_make_request(m, 0, request);
+    });
+    const labels: string[] = [];
+    begin(m, 'vcpu0', () => vcpu_run(m, 0, []));
+    while (!standsBefore(m, 'vcpu0').includes('interrupts off')) {
+      labels.push(standsBefore(m, 'vcpu0'));
+      takeStep(m, 'vcpu0');
+    }
+    expect(m.vcpu[0]!.requests.any()).toBe(false);
+    return labels.filter((label) => /is request|look for events|inhibit reasons/.test(label));
+  };
+  const look = 'kvm_check_request "is request {request} set?"';
+  const events = 'kvm_check_and_inject_events "look for events to inject: none"';
+  expect(looks()).toEqual([look]);
+  expect(looks(KVM_REQ.EVENT)).toEqual([look, look, look, look, look, events]);
+  expect(looks(KVM_REQ.EVENT, KVM_REQ.APICV_UPDATE).slice(4)).toEqual([
+    expect.stringContaining('inhibit reasons'),
+    look,
+    events,
+  ]);
 });
 
-test('HLT makes the vCPU sleep; UNBLOCK and a wake-up let it go on behind the HLT', () => {
+/** Which roots have translations left on CPU 0 once the requests are handled. */
+const rootsLeft = (switches: Readonly<Record<string, string>>, ...requests: RequestNumber[]) => {
+  const m = smallMachine({ programs: reading, switches });
+  byHand(m, () => {
+    Object.assign(m.cpu[0]!.tlb.find(({ valid }) => !valid)!, {
+      valid: true,
+      ep4ta: eptpOf(2),
+      gfn: 7,
+    });
+    for (const request of requests) kvm_make_request(m, 0, request);
+  });
+  goTo(m, 'vcpu0', 'vcpu_enter_guest', 'interrupts off');
+  const { stat } = m.vcpu[0]!;
+  const left = m.cpu[0]!.tlb.filter(({ valid }) => valid).map(({ ep4ta }) => rootOf(ep4ta));
+  return { left, all: stat.tlb_flush_all, current: stat.tlb_flush_current };
+};
+
+const { TLB_FLUSH, TLB_FLUSH_CURRENT } = KVM_REQ;
+
+test('TLB_FLUSH flushes every root, TLB_FLUSH_CURRENT the current one', () => {
+  expect(rootsLeft({}, TLB_FLUSH)).toEqual({ left: [], all: 1, current: 0 });
+  expect(rootsLeft({}, TLB_FLUSH_CURRENT)).toEqual({ left: [2], all: 0, current: 1 });
+  expect(rootsLeft({}, TLB_FLUSH, TLB_FLUSH_CURRENT)).toEqual({ left: [], all: 1, current: 0 });
+});
+
+test('without zap-flush-all-roots the handler of TLB_FLUSH flushes the current root only', () => {
+  const off = { 'zap-flush-all-roots': 'off' };
+  expect(rootsLeft(off, TLB_FLUSH)).toEqual({ left: [2], all: 0, current: 1 });
+  // Nor does it do what TLB_FLUSH_CURRENT asks for.
+  expect(rootsLeft(off, TLB_FLUSH, TLB_FLUSH_CURRENT)).toEqual({ left: [2], all: 0, current: 2 });
+});
+
+test('cleared late, a request is cleared by vcpu_enter_guest, its handler being done', () => {
+  const m = smallMachine({ programs: reading, switches: { 'req-clear-before-handle': 'off' } });
+  byHand(m, () => kvm_make_request(m, 0, TLB_FLUSH));
+  goTo(m, 'vcpu0', 'vcpu_enter_guest', 'clear request {request}, its handler being done');
+  expect([m.vcpu[0]!.stat.tlb_flush_all, m.vcpu[0]!.requests.has(TLB_FLUSH)]).toEqual([1, true]);
+  takeStep(m, 'vcpu0');
+  expect(m.vcpu[0]!.requests.has(TLB_FLUSH)).toBe(false);
+});
+
+/** The guest accesses its page 1, whose frame APIC_ACCESS_ADDR names. */
+const atOffset = (offset: number) => {
+  const gpa = 0x1000 + offset;
   const m = smallMachine({
-    programs: { vcpu0: [{ op: 'hlt', operands: [] }, ...reading.vcpu0] },
+    memoryPages: 2,
+    programs: {
+      vcpu0: [
+        { op: 'write', operands: [gpa, 0x51] },
+        { op: 'read', operands: [gpa] },
+      ],
+    },
+  });
+  const pfn = complete(m, 'mm', () => hva_to_pfn(m, m.pte[1]!.hva));
+  byHand(m, () => {
+    put_page(m, pfn);
+    m.vcpu[0]!.vmcs01.apic_access_addr = pfn_to_hpa(pfn);
   });
   goOn(m, 'vcpu0');
-  expect(standsBefore(m, 'vcpu0')).toBe('kvm_vcpu_block "asleep"');
+  const { stat, guest } = m.vcpu[0]!;
+  return {
+    exits: stat.apic_access_exits,
+    bytes: m.frame[pfn]!.data.u32(offset),
+    read: guest.value,
+    held: m.frame[pfn]!.refcount - 1,
+  };
+};
+
+test('in the frame of APIC_ACCESS_ADDR only the TPR is virtualized: KVM does the rest', () => {
+  expect(atOffset(0x84)).toEqual({ exits: 2, bytes: 0x51, read: 0x51, held: 0 });
+  expect(atOffset(0x80)).toEqual({ exits: 0, bytes: 0, read: 0x51, held: 0 });
+});
+
+test('HLT makes the vCPU sleep; an interrupt and a wake-up let it go on behind the HLT', () => {
+  const m = enabled({ vcpu0: [{ op: 'hlt', operands: [] }, ...reading.vcpu0] });
+  byHand(m, () => {
+    m.vcpu[0]!.guest.rflags_if = true;
+  });
+  goOn(m, 'vcpu0');
+  expect(standsBefore(m, 'vcpu0')).toBe('schedule "asleep"');
   expect([m.vcpu[0]!.mp_state, m.actor[0]!.pc]).toEqual([mpState.HALTED, 1]);
   byHand(m, () => {
-    kvm_make_request(m, 0, KVM_REQ.UNBLOCK);
+    m.vcpu[0]!.apic.irr.set(0x51);
     m.vcpu[0]!.task_state = 0;
   });
   goOn(m, 'vcpu0');
@@ -138,7 +255,7 @@ test('HLT makes the vCPU sleep; UNBLOCK and a wake-up let it go on behind the HL
 });
 
 test('posted vectors are harvested at the entry, and RVI names the highest', () => {
-  const m = smallMachine({ programs: reading });
+  const m = enabled(reading);
   byHand(m, () => {
     const { pi_desc } = m.vcpu[0]!;
     pi_desc.pir.set(0x31);

@@ -62,7 +62,10 @@ test('the highest request is put in service and injected', () => {
 test('a guest that holds interrupts back gets them when its window opens', () => {
   const m = machineWith({
     interrupts: false,
-    program: [{ op: 'pause', operands: [] }, { op: 'sti', operands: [] }],
+    program: [
+      { op: 'pause', operands: [] },
+      { op: 'sti', operands: [] },
+    ],
   });
   request(m, 0x51);
   goTo(m, 'vcpu0', 'vmEntry', 'VM entry');

@@ -5,7 +5,7 @@ import { put_page } from '#sim/host/frames.ts';
 import { madvise_dontneed, migrate_page } from '#sim/host/mm.ts';
 import { hva_to_pfn, pteOf } from '#sim/host/page_table.ts';
 import { spteOf } from '#sim/hw/ept.ts';
-import { kvm_tdp_page_fault, RET_PF, zapAllRoots } from '#sim/kvm/mmu/mmu.ts';
+import { kvm_mmu_load, kvm_tdp_page_fault, RET_PF, zapAllRoots } from '#sim/kvm/mmu/mmu.ts';
 import { INVALID_GFN, mmu_invalidate_retry_gfn } from '#sim/kvm/mmu_invalidate.ts';
 import { vmx_set_apic_access_page_addr } from '#sim/kvm/vmx/vmx.ts';
 import { apicAccessGfn, hvaOfApicAccessPage as hva } from '#sim/state/addresses.ts';
@@ -24,6 +24,7 @@ import {
   settle,
   smallMachine,
   standsBefore,
+  takeStep,
 } from '../small_machine.ts';
 
 const APIC_GPA = 0xfee0_0000;
@@ -65,9 +66,9 @@ test('the range is the union of the ongoing intervals, and starts anew when none
   const m = smallMachine({ memoryPages: 4 });
   const page = (gfn: number) => m.pte[gfn]!.hva;
   begin(m, 'mm', () => madvise_dontneed(m, page(2)));
-  goTo(m, 'mm', 'ptep_clear_flush_notify');
+  goTo(m, 'mm', 'zap_page_range_single');
   begin(m, 'mm1', () => madvise_dontneed(m, page(0)));
-  goTo(m, 'mm1', 'ptep_clear_flush_notify');
+  goTo(m, 'mm1', 'zap_page_range_single');
   const { vm } = m;
   const range = () => [vm.mmu_invalidate_range_start, vm.mmu_invalidate_range_end];
   expect([vm.mmu_invalidate_in_progress, range()]).toEqual([2, [0, 3]]);
@@ -76,7 +77,7 @@ test('the range is the union of the ongoing intervals, and starts anew when none
   goOn(m, 'mm1');
   expect([vm.mmu_invalidate_in_progress, vm.mn_active_invalidate_count]).toEqual([0, 0]);
   begin(m, 'mm', () => madvise_dontneed(m, page(3)));
-  goTo(m, 'mm', 'ptep_clear_flush_notify');
+  goTo(m, 'mm', 'zap_page_range_single');
   expect(range()).toEqual([3, 4]);
 });
 
@@ -124,7 +125,7 @@ test('a fault on an address without memslot is to be emulated', () => {
 test('a fault on an INVALID slot is to be tried again', () => {
   const m = smallMachine();
   byHand(m, () => {
-    m.vm.memslot.find(({ id }) => id === 0x1ff)!.invalid = true;
+    m.vm.memslot.find(({ id }) => id === 0x7ffd)!.invalid = true;
   });
   expect(fault(m)).toBe(RET_PF.RETRY);
 });
@@ -138,7 +139,7 @@ test('with APICv inhibited the private slot is not mapped: its accesses are emul
 test('a fault inside an invalidation of its page installs nothing', () => {
   const m = smallMachine();
   begin(m, 'mm', () => migrate_page(m, hva));
-  goTo(m, 'mm', 'ptep_clear_flush_notify');
+  goTo(m, 'mm', 'try_to_migrate_one');
   expect(fault(m)).toBe(RET_PF.RETRY);
   expect(inEpt(m)).toBe(-1);
 });
@@ -153,6 +154,38 @@ test('a fault that looked up before an invalidation and locks after it installs 
   goOn(m, 'vcpu0');
   expect([faulting.result, inEpt(m), mapped(m)]).toEqual([RET_PF.RETRY, -1, old]);
   expect(m.frame[old]!.refcount).toBe(1);
+});
+
+test('a fault looks again once it knows the frame, before it takes the lock', () => {
+  const m = smallMachine();
+  const old = mapped(m);
+  begin(m, 'vcpu0', () => kvm_tdp_page_fault(m, 0, APIC_GPA));
+  goTo(m, 'vcpu0', 'kvm_mmu_faultin_pfn', 'and now that pfn {pfn} is known');
+  expect(m.frame[old]!.refcount).toBe(2);
+  begin(m, 'mm', () => migrate_page(m, hva));
+  goTo(m, 'mm', 'try_to_migrate_one');
+  expect(goOn(m, 'vcpu0')).toEqual([expect.stringContaining('and now that pfn {pfn} is known')]);
+  expect([m.frame[old]!.refcount, inEpt(m)]).toEqual([1, -1]);
+});
+
+test('a fault gives the lock back first, and then the frame', () => {
+  const m = smallMachine();
+  begin(m, 'vcpu0', () => kvm_tdp_page_fault(m, 0, APIC_GPA));
+  goTo(m, 'vcpu0', 'kvm_tdp_page_fault', 'release pfn');
+  expect([m.vm.mmu_lock.readers, m.frame[mapped(m)]!.refcount]).toEqual([0, 2]);
+  goOn(m, 'vcpu0');
+  expect(m.frame[mapped(m)]!.refcount).toBe(1);
+});
+
+test('a root is loaded without translations that its last use left behind', () => {
+  const m = smallMachine();
+  byHand(m, () => {
+    m.vcpu[0]!.root_mmu.root = -1;
+  });
+  const valid = () => m.cpu[0]!.tlb.filter((entry) => entry.valid).length;
+  expect(valid()).toBeGreaterThan(0);
+  complete(m, 'vcpu0', () => kvm_mmu_load(m, 0));
+  expect([valid(), m.vcpu[0]!.stat.tlb_flush_current]).toEqual([0, 1]);
 });
 
 test('the reload writes the frame that the primary page table maps, and keeps no reference', () => {
@@ -186,12 +219,52 @@ test('the reload returns early for an INVALID slot, and goes on without that tes
     const m = smallMachine({ switches: { 'slot-invalid-test': value } });
     byHand(m, () => {
       m.vcpu[0]!.vmcs01.apic_access_addr = 0;
-      m.vm.memslot.find(({ id }) => id === 0x1ff)!.invalid = true;
+      m.vm.memslot.find(({ id }) => id === 0x7ffd)!.invalid = true;
     });
     reload(m);
     expect([value, named(m) !== 0]).toEqual([value, value === 'off']);
   }
 });
+
+test('the unchecked reload looks up by gfn, which refuses an INVALID slot', () => {
+  for (const profile of ['k4.15', 'k5.8']) {
+    const m = smallMachine({ profile });
+    byHand(m, () => {
+      m.vcpu[0]!.vmcs01.apic_access_addr = 0;
+      m.vm.memslot.find(({ id }) => id === 0x7ffd)!.invalid = true;
+    });
+    reload(m);
+    expect([profile, named(m), m.frame[mapped(m)]!.refcount]).toEqual([profile, 0, 1]);
+  }
+});
+
+/** What a checked reload does from the look under the lock on; `retry`: inside an invalidation. */
+const endOfReload = (flush: 'on' | 'off', retry: boolean): string[] => {
+  const m = smallMachine({ switches: { 'reload-flush-current': flush } });
+  if (retry) {
+    begin(m, 'mm', () => migrate_page(m, hva));
+    goTo(m, 'mm', 'try_to_migrate_one');
+  }
+  begin(m, 'vcpu0', () => vmx_set_apic_access_page_addr(m, 0));
+  goTo(m, 'vcpu0', 'vmx_set_apic_access_page_addr', 'was it invalidated since?');
+  return goOn(m, 'vcpu0').slice(1);
+};
+
+const write = expect.stringContaining('VMWRITE');
+const again = expect.stringContaining('make APIC_PAGE_RELOAD again');
+const release = expect.stringContaining('release pfn');
+
+test.each([
+  ['on', false, [write, 'unlock mmu_lock', 'flush the current EP4TA', release]],
+  ['off', false, [write, 'unlock mmu_lock', release]],
+  ['on', true, [again, 'unlock mmu_lock', release]],
+  ['off', true, [again, 'unlock mmu_lock', release]],
+] as const)(
+  'with the flush %s, retry %s: the lock goes before the frame',
+  (flush, retry, steps) => {
+    expect(endOfReload(flush, retry)).toEqual(steps);
+  },
+);
 
 /** Position of the reload relative to the migration: who writes what to the VMCS. */
 const reloadInside = (small: SmallMachine, before: string) => {
@@ -209,12 +282,12 @@ const reloadInside = (small: SmallMachine, before: string) => {
 };
 
 test('inside the invalidation the checked reload asks again and leaves the VMCS alone', () => {
-  const { m } = reloadInside({ profile: 'k6.6' }, 'ptep_clear_flush_notify');
+  const { m } = reloadInside({ profile: 'k6.6' }, 'try_to_migrate_one');
   expect([named(m), reloadPending(m)]).toEqual([0, true]);
 });
 
 test('inside the invalidation the unchecked reload writes the frame that is about to go', () => {
-  const { m, old } = reloadInside({ profile: 'k4.15' }, 'ptep_clear_flush_notify');
+  const { m, old } = reloadInside({ profile: 'k4.15' }, 'try_to_migrate_one');
   expect([named(m), reloadPending(m)]).toEqual([old, false]);
   goOn(m, 'mm');
   expect([m.frame[old]!.freed, mapped(m) === old]).toEqual([true, false]);
@@ -229,23 +302,36 @@ test('once the primary entry is gone the reload waits for the new frame', () => 
   expect([named(m), named(m) === old]).toEqual([mapped(m), false]);
 });
 
+const secondaryHook = 'kvm_arch_mmu_notifier_invalidate_range';
+
 test.each([
-  ['k4.15', 'kvm_mmu_notifier_invalidate_range_start'],
-  ['k5.8', 'kvm_arch_mmu_notifier_invalidate_range'],
-  ['k6.6', 'kvm_unmap_gfn_range'],
-])('%s asks for the reload from %s', (profile, from) => {
+  ['k4.15', ['kvm_mmu_notifier_invalidate_range_start', secondaryHook], 0],
+  ['k5.8', ['try_to_migrate_one', secondaryHook], 0],
+  ['k6.6', ['__kvm_handle_hva_range', 'kvm_unmap_gfn_range'], 1],
+])('%s asks for the reload once, from %j', (profile, from, locked) => {
   const m = smallMachine({ profile });
+  const request = m.vcpu[0]!.spec.request[KVM_REQ.APIC_PAGE_RELOAD]!;
+  const { published } = request;
   begin(m, 'mm', () => migrate_page(m, hva));
-  goTo(m, 'mm', 'kvm_make_all_cpus_request', `request {request}: set the bit`);
-  while (m.actor[m.threads.find(({ name }) => name === 'mm')!.index]!.depth > 0) {
-    if (reloadPending(m)) break;
-    const mm = m.threads.find(({ name }) => name === 'mm')!;
-    const calls = mm.calls.map(({ info }) => info.name);
-    m.resume(mm.index);
-    m.arena.closeStep();
-    if (reloadPending(m)) expect(calls).toContain(from);
+  const mm = m.threads.find(({ name }) => name === 'mm')!;
+  let callers: string[] = [];
+  while (!reloadPending(m)) {
+    callers = mm.calls.map(({ info }) => info.name);
+    takeStep(m, 'mm');
   }
-  expect(reloadPending(m)).toBe(true);
+  const asking = callers.indexOf('kvm_make_all_cpus_request');
+  expect(callers.slice(asking - from.length, asking)).toEqual(from);
+  expect(m.vm.mmu_lock.writer).toBe(locked * (mm.index + 1));
+  goOn(m, 'mm');
+  expect(request.published).toBe(published + 1);
+});
+
+test('->invalidate_range of another page asks for nothing', () => {
+  for (const profile of ['k4.15', 'k5.8']) {
+    const m = smallMachine({ profile, memoryPages: 1 });
+    complete(m, 'mm', () => migrate_page(m, m.pte[0]!.hva));
+    expect([profile, m.vm.mmu_invalidate_seq, reloadPending(m)]).toEqual([profile, 1, false]);
+  }
 });
 
 test('a page that is looked up for a moment makes one migration fail, and the next succeed', () => {

@@ -1,15 +1,11 @@
 // Requests, kicks and sleep: who is interrupted, who is woken, who waits for whom.
 
 import { expect, test } from 'vitest';
-import {
-  kvm_make_all_cpus_request,
-  kvm_make_request,
-  kvm_vcpu_block,
-  kvm_vcpu_kick,
-} from '#sim/kvm/kvm_main.ts';
+import { kvm_vcpu_block } from '#sim/kvm/block.ts';
+import { kvm_make_all_cpus_request, kvm_make_request, kvm_vcpu_kick } from '#sim/kvm/kvm_main.ts';
 import { kvm_flush_remote_tlbs } from '#sim/kvm/mmu_notifier.ts';
 import { KVM_REQ } from '#sim/state/requests.ts';
-import { hostVector, taskState, vcpuMode } from '#sim/state/vcpu.ts';
+import { hostVector, mpState, taskState, vcpuMode } from '#sim/state/vcpu.ts';
 import type { Machine } from '#sim/steps.ts';
 import {
   begin,
@@ -32,6 +28,14 @@ const setModes = (m: Machine, ...modes: readonly number[]): void =>
       m.cpu[i]!.irqs_on = mode === OUTSIDE_GUEST_MODE;
     }
   });
+
+const halted = (): Machine => {
+  const m = smallMachine();
+  byHand(m, () => {
+    m.vcpu[0]!.mp_state = mpState.HALTED;
+  });
+  return m;
+};
 
 const modes = (m: Machine): number[] => m.vcpu.map(({ mode }) => mode);
 const ipis = (m: Machine): number[] => m.cpu.map((cpu) => cpu.ipis);
@@ -121,16 +125,35 @@ test('a maker that is itself the vCPU does not interrupt itself', () => {
   expect(m.vcpu[0]!.requests.has(KVM_REQ.TLB_FLUSH)).toBe(true);
 });
 
-test('a remote flush asks for all contexts, or without its switch for the current one', () => {
-  const [all, current] = (['on', 'off'] as const).map((value) => {
+test('a remote flush asks for TLB_FLUSH and waits, whatever the handler will flush', () => {
+  for (const value of ['on', 'off'] as const) {
     const m = smallMachine({ switches: { 'zap-flush-all-roots': value } });
-    complete(m, 'mm', () => kvm_flush_remote_tlbs(m));
-    return [pending(m, KVM_REQ.TLB_FLUSH)[0], pending(m, KVM_REQ.TLB_FLUSH_CURRENT)[0]];
-  });
-  expect([all, current]).toEqual([
-    [true, false],
-    [false, true],
-  ]);
+    setModes(m, IN_GUEST_MODE);
+    const work = begin(m, 'mm', () => kvm_flush_remote_tlbs(m));
+    goOn(m, 'mm');
+    expect([value, work.done, standsBefore(m, 'mm')]).toEqual([
+      value,
+      false,
+      expect.stringContaining('wait until the target has run the handler'),
+    ]);
+    expect([value, pending(m, KVM_REQ.TLB_FLUSH), pending(m, KVM_REQ.TLB_FLUSH_CURRENT)]).toEqual([
+      value,
+      [true],
+      [false],
+    ]);
+  }
+});
+
+test('the call-function IPI goes to one CPU after the other', () => {
+  const m = smallMachine({ vcpus: 3 });
+  setModes(m, IN_GUEST_MODE, OUTSIDE_GUEST_MODE, IN_GUEST_MODE);
+  begin(m, 'mm', () => kvm_make_all_cpus_request(m, KVM_REQ.TLB_FLUSH));
+  goTo(m, 'mm', 'smp_call_function_many', 'send the call-function IPI');
+  expect(ipis(m)).toEqual([0, 0, 0]);
+  goTo(m, 'mm', 'smp_call_function_many', 'send the call-function IPI');
+  expect(ipis(m)).toEqual([1, 0, 0]);
+  goOn(m, 'mm');
+  expect(ipis(m)).toEqual([1, 0, 1]);
 });
 
 test('a kick turns IN_GUEST_MODE to EXITING with one IPI; in other modes it sends none', () => {
@@ -154,8 +177,8 @@ test('a kick turns IN_GUEST_MODE to EXITING with one IPI; in other modes it send
 });
 
 test('a kick of a blocked vCPU wakes it, and that is all', () => {
-  const m = smallMachine();
-  const asleep = begin(m, 'vcpu0', () => kvm_vcpu_block(m, 0, () => m.vcpu[0]!.requests.any()));
+  const m = halted();
+  const asleep = begin(m, 'vcpu0', () => kvm_vcpu_block(m, 0));
   goOn(m, 'vcpu0');
   expect(m.vcpu[0]!.task_state).toBe(taskState.BLOCKED);
   complete(m, 'mm', () => kvm_vcpu_kick(m, 0));
@@ -166,9 +189,9 @@ test('a kick of a blocked vCPU wakes it, and that is all', () => {
 });
 
 test('a wake-up between "INTERRUPTIBLE" and schedule() is not lost', () => {
-  const m = smallMachine();
-  const asleep = begin(m, 'vcpu0', () => kvm_vcpu_block(m, 0, () => m.vcpu[0]!.requests.any()));
-  goTo(m, 'vcpu0', 'kvm_vcpu_block', 'schedule()');
+  const m = halted();
+  const asleep = begin(m, 'vcpu0', () => kvm_vcpu_block(m, 0));
+  goTo(m, 'vcpu0', 'schedule', 'schedule()');
   byHand(m, () => kvm_make_request(m, 0, KVM_REQ.UNBLOCK));
   complete(m, 'mm', () => kvm_vcpu_kick(m, 0));
   goOn(m, 'vcpu0');
@@ -180,8 +203,8 @@ test('a request with NO_WAKEUP leaves a blocked vCPU asleep, one without wakes i
     [KVM_REQ.TLB_FLUSH, taskState.BLOCKED],
     [KVM_REQ.TLB_FLUSH_CURRENT, taskState.RUNNING],
   ] as const) {
-    const m = smallMachine();
-    begin(m, 'vcpu0', () => kvm_vcpu_block(m, 0, () => m.vcpu[0]!.requests.any()));
+    const m = halted();
+    begin(m, 'vcpu0', () => kvm_vcpu_block(m, 0));
     goOn(m, 'vcpu0');
     complete(m, 'mm', () => kvm_make_all_cpus_request(m, request));
     expect([request, m.vcpu[0]!.task_state]).toEqual([request, state]);

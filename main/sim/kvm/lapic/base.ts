@@ -64,6 +64,7 @@ export const __kvm_apic_set_base = kvm(
     yield m.step('write apic_base');
     target.apic_base = value;
     yield* switchMode(m, vcpu, changed);
+    // The kernel's mask is a negative int: as 64 bits it keeps the high half of the address.
     yield m.step('base_address = bits 12 and above');
     target.apic.base_address = value - (value % PAGE_SIZE);
     const enabled = (low & MSR_IA32_APICBASE_ENABLE) !== 0;

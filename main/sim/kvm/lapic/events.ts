@@ -1,5 +1,6 @@
 /** INIT and SIPI: what becomes of them once they have reached the APIC. */
 import { apicEvent } from '../../state/lapic.ts';
+import { POSTED_INTR_VECTOR } from '../../state/pi_desc.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { mpState } from '../../state/vcpu.ts';
 import { activityState } from '../../state/vmcs.ts';
@@ -7,7 +8,6 @@ import { type Body, kvm, type Machine } from '../../steps.ts';
 import { EBUSY } from '../errno.ts';
 import { kvm_make_request } from '../kvm_main.ts';
 import { kvm_apic_init_sipi_allowed, kvm_set_mp_state } from '../mp_state.ts';
-import { POSTED_INTR_VECTOR } from '../../state/pi_desc.ts';
 import { vmx_check_nested_events } from '../vmx/nested.ts';
 import { kvm_lapic_reset } from './reset.ts';
 

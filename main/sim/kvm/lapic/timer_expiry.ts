@@ -1,5 +1,5 @@
 /** The APIC timer has expired: who notes it, and who injects the interrupt. */
-import { APIC_LVT_MASKED, APIC_LVTT, APIC_VECTOR_MASK } from '../../state/apicdef.ts';
+import { APIC_LVTT, APIC_VECTOR_MASK } from '../../state/apicdef.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { LAPIC_TIMER_ADVANCE_NS_INIT } from '../../state/timer.ts';
 import { vcpuMode } from '../../state/vcpu.ts';
@@ -7,7 +7,7 @@ import { type Condition, kvm, type Machine } from '../../steps.ts';
 import { kvm_make_request, kvm_vcpu_kick } from '../kvm_main.ts';
 import { cyclesToNs, kvm_read_l1_tsc } from '../tsc.ts';
 import { kvm_apic_local_deliver } from './accept.ts';
-import { apic_enabled, kvm_apic_hw_enabled } from './priority.ts';
+import { kvm_apic_hw_enabled } from './priority.ts';
 import {
   advance_periodic_target_expiration,
   apic_lvtt_oneshot,
@@ -94,13 +94,6 @@ const kvm_apic_inject_pending_timer_irqs = kvm(
     if (oneshot) timer.target_expiration = 0;
   },
 );
-
-/** Expiries that would be injected: a reason for a halted vCPU to run. @kvm arch/x86/kvm/lapic.c */
-export const apic_has_pending_timer = (m: Machine, vcpu: number): number => {
-  const { apic } = m.vcpu[vcpu]!;
-  const listened = apic_enabled(m, vcpu) && (apic.lvtt & APIC_LVT_MASKED) === 0;
-  return listened ? apic.lapic_timer.pending : 0;
-};
 
 /** Injects an expiry that was noted; the vCPU's own, between two entries. */
 export const kvm_inject_apic_timer_irqs = kvm(

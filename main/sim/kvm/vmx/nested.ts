@@ -2,8 +2,9 @@
  * L2 as far as the APIC of L1 can tell: that it runs, what it holds back from vmcs01, and how
  * INIT and SIPI end it.
  */
-import { KVM_REQ } from '../../state/requests.ts';
+
 import { apicEvent } from '../../state/lapic.ts';
+import { KVM_REQ } from '../../state/requests.ts';
 import { mpState } from '../../state/vcpu.ts';
 import { exitReason } from '../../state/vmcs.ts';
 import { type Body, kvm, type Machine } from '../../steps.ts';
@@ -137,8 +138,7 @@ export const vmx_check_nested_events = kvm(
   function* vmx_check_nested_events(m: Machine, vcpu: number) {
     const target = m.vcpu[vcpu]!;
     const { apic, interrupt } = target;
-    const blocked =
-      target.nested_run_pending || target.nmi_injected || interrupt.injected;
+    const blocked = target.nested_run_pending || target.nmi_injected || interrupt.injected;
     yield m.step('is INIT or SIPI pending?');
     if (apic.pending_events.has(apicEvent.INIT)) {
       return blocked ? -EBUSY : yield* takeInit(m, vcpu);

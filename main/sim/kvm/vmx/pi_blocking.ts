@@ -7,8 +7,8 @@ import { wakeupLockFree } from '../../host/locks.ts';
 import { POSTED_INTR_VECTOR, POSTED_INTR_WAKEUP_VECTOR } from '../../state/pi_desc.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { type Body, kvm, type Machine } from '../../steps.ts';
-import { kvm_make_all_cpus_request, kvm_vcpu_wake_up } from '../kvm_main.ts';
 import { vmx_interrupt_blocked } from '../inject.ts';
+import { kvm_make_all_cpus_request, kvm_vcpu_wake_up } from '../kvm_main.ts';
 
 const file = 'arch/x86/kvm/vmx/posted_intr.c';
 
@@ -86,8 +86,7 @@ export const vmx_vcpu_pi_load = kvm(
 );
 
 /** @kvm arch/x86/kvm/vmx/posted_intr.c */
-const vmx_can_use_vtd_pi = (m: Machine): boolean =>
-  m.vm.enable_apicv && m.vm.assigned_devices > 0;
+const vmx_can_use_vtd_pi = (m: Machine): boolean => m.vm.enable_apicv && m.vm.assigned_devices > 0;
 
 /**
  * Can a sender that does not wake it post to a sleeping vCPU: hardware, of the IOMMU or of another
@@ -146,12 +145,9 @@ export const pi_has_pending_interrupt = (m: Machine, vcpu: number): boolean => {
  * A device whose interrupts are posted is given to the VM. vCPUs that went to sleep before that
  * have not armed the wake-up vector: they are woken, and arm it when they go to sleep again.
  */
-export const vmx_pi_start_assignment = kvm(
-  file,
-  function* vmx_pi_start_assignment(m: Machine) {
-    yield m.step('one more device is assigned');
-    m.vm.assigned_devices++;
-    if (m.vm.assigned_devices > 1 || !m.on('unblock-on-pi-assignment')) return;
-    yield* kvm_make_all_cpus_request(m, KVM_REQ.UNBLOCK);
-  },
-);
+export const vmx_pi_start_assignment = kvm(file, function* vmx_pi_start_assignment(m: Machine) {
+  yield m.step('one more device is assigned');
+  m.vm.assigned_devices++;
+  if (m.vm.assigned_devices > 1 || !m.on('unblock-on-pi-assignment')) return;
+  yield* kvm_make_all_cpus_request(m, KVM_REQ.UNBLOCK);
+});

@@ -11,7 +11,7 @@ import { programOf } from './program.ts';
 /** `mm` to `mm15`, `user` to `user15` */
 const othersOfKind = 16;
 
-const namePattern = /^(vcpu|irq|mm|user)(0|[1-9][0-9]?)?$/;
+const namePattern = /^(vcpu|irq|mm|user|sched)(0|[1-9][0-9]?)?$/;
 
 /** Kind and number behind a name that an actor can have. */
 export const actorOf = (name: string): { kind: ActorKind; index: number } | undefined => {
@@ -38,7 +38,7 @@ const wrongActor = (actor: Word, { vcpus }: MachineSize, report: Report): void =
         : `write ${last}`;
     report(actor, `there is no ${actor.text}: the last vCPU of the machine is ${last}; ${more}`);
   } else {
-    const names = [...Array.from({ length: vcpus }, (_, i) => `vcpu${i}`), 'mm', 'user'];
+    const names = [...Array.from({ length: vcpus }, (_, i) => `vcpu${i}`), 'mm', 'user', 'sched'];
     const meant = nearest(actor.text, [...names, ...sectionWords]);
     const hint = meant === undefined ? instead(actor.text, names) : `did you mean "${meant}"?`;
     report(actor, `there is no actor "${actor.text}"; ${hint}`);
@@ -98,7 +98,7 @@ export const actorsOf = (
 /** Every name that an actor of such a machine could have. */
 export const possibleActors = ({ vcpus }: MachineSize): string[] => [
   ...['vcpu', 'irq'].flatMap((kind) => Array.from({ length: vcpus }, (_, i) => `${kind}${i}`)),
-  ...['mm', 'user'].flatMap((kind) =>
+  ...['mm', 'user', 'sched'].flatMap((kind) =>
     Array.from({ length: othersOfKind }, (_, i) => (i === 0 ? kind : `${kind}${i}`)),
   ),
 ];

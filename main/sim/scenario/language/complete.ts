@@ -46,7 +46,7 @@ const keyword = ({ word, doc, insert }: words.KeywordDoc): Offer =>
   offer('keyword', word, doc, { insertText: insert ?? word });
 
 const newPrograms = ({ vcpus, programmed }: Outline): Offer[] =>
-  [...Array.from({ length: vcpus }, (_, i) => `vcpu${i}`), 'mm', 'user']
+  [...Array.from({ length: vcpus }, (_, i) => `vcpu${i}`), 'mm', 'user', 'sched']
     .filter((name) => !programmed.includes(name))
     .map((name) => offer('actor', name, `what ${name} does`, { insertText: `${name} {  }` }));
 

@@ -5,7 +5,7 @@
  * or does not get there within the bound gives way to the next; `unreached` tells which.
  */
 import { limits } from '../../state/limits.ts';
-import { functionOf, type Machine, siteOf } from '../../steps.ts';
+import { type Machine, siteOf } from '../../steps.ts';
 import { isReady, type Policy } from '../policy.ts';
 import type { PolicySpec } from '../schedule.ts';
 import { policyOf } from './policy_of.ts';
@@ -25,7 +25,9 @@ export interface Directive {
   readonly goal: Goal;
 }
 
-/** Does the actor stand before, or call from, the step that the goal names? `depth` 0 is outermost. */
+/**
+ * Does the actor stand before, or call from, the step that the goal names? `depth` 0 is outermost.
+ */
 const standsAt = (
   m: Machine,
   actor: number,
@@ -108,6 +110,3 @@ export const directed = (
     },
   };
 };
-
-/** Is there a registered function of that name? For diagnostics of the scenario. */
-export const knownFunction = (name: string): boolean => functionOf(name) !== undefined;
