@@ -1,12 +1,15 @@
 // A walk through the window by itself: what `npm start` does where there is no display.
-// It makes the same way as the walk in README.md and keeps a picture of each stop in out/tour.
+// It makes the same way as the walk in README.md and keeps a picture of each stop in out/tour;
+// `--picture FILE` keeps that of the first finding in a file besides.
 
-import { mkdir, rm } from 'node:fs/promises';
+import { copyFile, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Page } from 'playwright';
 import { launchApp } from '../test/e2e/app.ts';
 
+const pictureAt = process.argv.indexOf('--picture');
+const picture = pictureAt < 0 ? undefined : process.argv[pictureAt + 1];
 const pictures = fileURLToPath(new URL('../out/tour/', import.meta.url));
 
 interface Stop {
@@ -54,7 +57,10 @@ const stops: readonly Stop[] = [
   {
     name: 'first-finding',
     told: 'F8: the step after which the race is lost',
-    go: (page) => press(page, 'F8'),
+    go: async (page) => {
+      await press(page, 'F8');
+      await show(page, 'Memory');
+    },
   },
   {
     name: 'entry',
@@ -108,8 +114,8 @@ const stops: readonly Stop[] = [
       await page.emulateMedia({ colorScheme: 'light' });
       await show(page, 'Scenario');
       await page.locator('[data-test="profile"]').selectOption('k6.6');
-      await page.locator('[data-test="run"]').click();
-      await idle(page);
+      await press(page, 'Control+Enter');
+      await page.locator('[data-test="finding-count"]', { hasText: '0 findings' }).waitFor();
       await press(page, 'End');
     },
   },
@@ -135,6 +141,7 @@ try {
     console.log(`${file}: ${stop.told}`);
     console.log(`  position ${await text(page, 'position')}, ${await text(page, 'step-label')}`);
   }
+  if (picture !== undefined) await copyFile(join(pictures, '02-first-finding.png'), picture);
   console.log(`${stops.length} pictures are in out/tour.`);
   if (app.errors.length > 0) failed(`The window complained: ${app.errors.join('; ')}`);
 } catch (error) {

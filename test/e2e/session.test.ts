@@ -1,42 +1,14 @@
 // A session with the window, as somebody has it who looks for the step that broke R01.
 
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Page } from 'playwright';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { type App, launchApp } from './app.ts';
+import { idle, leaveText, press, showTab, textOf, writeScenario } from './driving.ts';
 
-const idle = (page: Page): Promise<void> => page.evaluate(() => window.__apicscope.idle());
-
-const press = async (page: Page, ...keys: readonly string[]): Promise<void> => {
-  for (const key of keys) {
-    await page.keyboard.press(key);
-    await idle(page);
-  }
-};
-
-const textOf = async (page: Page, test: string): Promise<string> =>
-  (await page.locator(`[data-test="${test}"]`).first().innerText()).replace(/\s+/g, ' ').trim();
-
-const showTab = async (page: Page, name: string): Promise<void> => {
-  await page.locator('.dv-tab', { hasText: name }).first().click();
-  await idle(page);
-};
-
-/** Keys act on the recording only while no text is being edited. */
-const leaveText = (page: Page): Promise<void> =>
-  page.evaluate(() => {
-    if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
-  });
-
-const writeScenario = async (page: Page, text: string): Promise<void> => {
-  await showTab(page, 'Scenario');
-  await page.locator('[data-test="editor"]').click();
-  await page.keyboard.press('Control+a');
-  await page.keyboard.press('Delete');
-  await page.keyboard.insertText(text);
-  await idle(page);
+const goTo = async (page: Page, position: number): Promise<void> => {
+  await page.keyboard.press('g');
+  await page.keyboard.type(String(position));
+  await press(page, 'Enter');
 };
 
 const longRun = `scenario "long"
@@ -88,6 +60,10 @@ describe('with R01 on k4.15 recorded at the start', () => {
     expect(await textOf(page, 'last-good')).toContain('39');
     expect(await textOf(page, 'first-bad')).toContain('40');
     expect(await textOf(page, 'position')).toBe('40');
+    const concerned = await textOf(page, 'concerned');
+    expect(concerned).toContain('apic_access_addr 0x2000');
+    expect(concerned).toContain('pte[0].pfn pfn 3');
+    expect(concerned).toContain('vmx_set_apic_access_page_addr');
   });
 
   test('bisecting an expression finds the step that freed the page', async () => {
@@ -105,6 +81,87 @@ describe('with R01 on k4.15 recorded at the start', () => {
     await press(page, 'Home', 'F8');
     await showTab(page, 'Memory');
     expect(await textOf(page, 'verdicts')).toContain('pfn 2, which was freed');
+  });
+
+  test('F10 goes over a call, Shift+F11 out of the function, and Ctrl goes back', async () => {
+    await goTo(page, 19);
+    await press(page, 'F11');
+    expect(await textOf(page, 'position')).toBe('20');
+    await press(page, 'Control+F11', 'F10');
+    expect(await textOf(page, 'position')).toBe('21');
+    await press(page, 'Control+F10');
+    expect(await textOf(page, 'position')).toBe('19');
+    await press(page, 'Shift+F11');
+    expect(await textOf(page, 'step-label')).toContain('release pfn 2');
+    await press(page, 'Control+Shift+F11');
+    expect(Number(await textOf(page, 'position'))).toBeLessThan(20);
+  });
+
+  test('the tree of the state marks what the step changed', async () => {
+    await press(page, 'Home', 'F8');
+    await showTab(page, 'State');
+    await page.locator('[data-test="state-filter"]').fill('frame[2]');
+    const freed = page.locator('[data-path="frame[2].freed"]');
+    await freed.getByRole('img', { name: 'changed in this step' }).waitFor();
+    expect((await freed.innerText()).replace(/\s+/g, ' ')).toContain('0 → 1');
+    const dirty = page.locator('[data-path="frame[2].dirty"]');
+    expect(await dirty.getByRole('img').count()).toBe(0);
+    await page.locator('[data-test="state-filter"]').fill('');
+    await leaveText(page);
+  });
+
+  test('L goes to the last writer of the selected field, Shift+L to the next one', async () => {
+    await press(page, 'Home', 'F8');
+    await showTab(page, 'Memory');
+    await page.locator('[data-test="last-writer"]').click();
+    await idle(page);
+    expect(await textOf(page, 'step-label')).toContain('VMWRITE APIC_ACCESS_ADDR');
+    const path = 'vcpu[0].vmcs01.apic_access_addr';
+    await page.locator('[data-test="written"] button', { hasText: path }).click();
+    await press(page, 'End', 'l');
+    expect(await textOf(page, 'position')).toBe('22');
+    await press(page, 'Home', 'Shift+L');
+    expect(await textOf(page, 'position')).toBe('22');
+    await press(page, 'Escape');
+  });
+
+  test('F7 walks the differences from marker A', async () => {
+    await press(page, 'Home', 'Control+1', 'F8', 'F7');
+    const chosen = page.locator('[data-test="changes"] [aria-current=true]');
+    const first = await chosen.innerText();
+    await press(page, 'F7');
+    expect(await chosen.innerText()).not.toBe(first);
+    await press(page, 'Shift+F7');
+    expect(await chosen.innerText()).toBe(first);
+    await press(page, 'Escape');
+  });
+
+  test('every pane is reached by F6, and its content by Tab', async () => {
+    const reached = new Set<string>();
+    for (let i = 0; i < 6; i++) {
+      await press(page, 'F6');
+      reached.add(await page.locator('.dv-tab:focus').innerText());
+      await page.keyboard.press('Tab');
+      expect(await page.locator('.dv-groupview :focus').count()).toBe(1);
+    }
+    expect(reached.size).toBe(6);
+    await leaveText(page);
+  });
+
+  test('another theme changes the colours', async () => {
+    const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+    const choose = async (theme: string): Promise<void> => {
+      await page.keyboard.press('Control+Shift+P');
+      await page.keyboard.type(`theme ${theme}`);
+      await page.keyboard.press('Enter');
+      await page.locator(`html[data-theme="${theme}"]`).waitFor();
+    };
+    const seen = new Set<string>();
+    for (const theme of ['dark', 'contrast', 'light']) {
+      await choose(theme);
+      seen.add(await ground());
+    }
+    expect(seen.size).toBe(3);
   });
 
   test('dragging the playhead moves the position', async () => {
@@ -126,6 +183,15 @@ describe('with R01 on k4.15 recorded at the start', () => {
     await page.locator('[data-test="profile"]').selectOption('k6.6');
     await page.locator('[data-test="run"]').click();
     await page.locator('[data-test="finding-count"]', { hasText: '0 findings' }).waitFor();
+  });
+
+  test('without the retry the race is back under k6.6', async () => {
+    await page.locator('[data-test="switches"]').click();
+    await page.locator('[data-test="switch-apic-reload-retry"]').selectOption('off');
+    await page.keyboard.press('Escape');
+    await page.keyboard.press('Control+Enter');
+    await page.locator('[data-test="finding-count"]', { hasText: '◆' }).waitFor();
+    expect(await textOf(page, 'status')).toContain('apic-reload-retry off');
     await page.locator('[data-test="profile"]').selectOption('');
     await leaveText(page);
   });
@@ -134,11 +200,11 @@ describe('with R01 on k4.15 recorded at the start', () => {
     await writeScenario(page, 'scenario "x"\nprofile k6.7\nvcpu0 { read 0xfee00080 }\n');
     await page.locator('[data-test="problems"]').waitFor();
     await page.keyboard.press('Control+Enter');
-    await page.locator('[data-test="scenario-fault"]').waitFor();
-    expect(await textOf(page, 'scenario-fault')).toContain('k6.7');
+    await page.locator('[data-test="fault"]').waitFor();
+    expect(await textOf(page, 'fault')).toContain('k6.7');
     await writeScenario(page, 'scenario "x"\nprofile k6.6\nvcpu0 { read 0xfee00080 }\n');
     await page.keyboard.press('Control+Enter');
-    await page.locator('[data-test="scenario-fault"]').waitFor({ state: 'detached' });
+    await page.locator('[data-test="fault"]').waitFor({ state: 'detached' });
     await idle(page);
     expect(await textOf(page, 'status')).toContain('ended: quiet');
   });
@@ -153,21 +219,4 @@ describe('with R01 on k4.15 recorded at the start', () => {
     await leaveText(page);
     await press(page, 'End', 'Control+F11');
   });
-});
-
-test('a file that is no recording is refused with a sentence, and the window stays usable', async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'apicscope-e2e-file-'));
-  const file = join(folder, 'notes.apicrec');
-  await writeFile(file, 'these are only notes\n');
-  const app = await launchApp(file);
-  try {
-    const fault = app.page.locator('[data-test="fault"]').first();
-    await fault.waitFor();
-    expect(await fault.innerText()).toContain('notes.apicrec');
-    await app.page.locator('[data-test="library"], [data-test="card-walk"]').first().waitFor();
-    expect(app.errors).toEqual([]);
-  } finally {
-    await app.close();
-    await rm(folder, { recursive: true });
-  }
 });

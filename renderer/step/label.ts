@@ -1,0 +1,30 @@
+// Labels of steps in words: the values of the stack frame stand where the label names them.
+
+import { KVM_REQ } from '../../main/sim/state/requests.ts';
+
+const requestNames = new Map<number, string>(
+  Object.entries(KVM_REQ).map(([name, number]) => [number, name]),
+);
+
+/** Fills the placeholders of a label in their order. */
+export const filledLabel = (label: string, locals: readonly number[]): string => {
+  let next = 0;
+  return label.replace(/\{(\w+)\}/g, (_, name: string) => {
+    const value = locals[next++];
+    return value === undefined ? name : localText(name, value);
+  });
+};
+
+/** Requests by name, addresses and vectors as hex, the rest as decimals. */
+export const localText = (name: string, value: number): string => {
+  const signed = value | 0;
+  if (name === 'request') return requestNames.get(value) ?? String(value);
+  if (signed < 0 && signed > -0x1000) return name === 'pfn' ? 'none' : String(signed);
+  return value >= 0x1000 || /vector|gfn|gpa|hva|hpa|address|tpr|irr|isr/.test(name)
+    ? `0x${value.toString(16)}`
+    : String(value);
+};
+
+/** Where a function is from: a path of the kernel, or a section of the manual. */
+export const sourceText = (site: { readonly world: string; readonly source: string }): string =>
+  site.world === 'sdm' ? `SDM ${site.source}` : site.source;
