@@ -1,34 +1,35 @@
 /** The boot image: the machine as a scenario finds it, and its actors at their first step. */
 
+import { acts } from './acts.ts';
 import { alloc_page } from './host/frames.ts';
+import { hrtimer_interrupt } from './host/hrtimer.ts';
 import { hostInterrupts } from './host/irq.ts';
-import { madvise_dontneed, migrate_page } from './host/mm.ts';
-import { resched_curr, set_next_task } from './host/sched.ts';
 import { mapSpte } from './hw/ept.ts';
 import { tlbFill } from './hw/tlb.ts';
 import { skipLoops } from './hw/vm_entry.ts';
-import { kvm_inhibit_apic_access_page } from './kvm/apic_access_page.ts';
-import { kvm_set_or_clear_apicv_inhibit } from './kvm/apicv.ts';
+import { settleApicMap } from './kvm/lapic/apic_map.ts';
+import { apic_timer_fn } from './kvm/lapic/timer_expiry.ts';
 import { INVALID_GFN } from './kvm/mmu_invalidate.ts';
 import { kvm_mmu_notifier_ops } from './kvm/mmu_notifier.ts';
 import { vmx_update_msr_bitmap_x2apic } from './kvm/vmx/msr_bitmap.ts';
-import { pi_wakeup_handler, vmx_pi_start_assignment } from './kvm/vmx/pi_blocking.ts';
+import { pi_wakeup_handler } from './kvm/vmx/pi_blocking.ts';
 import { vcpu_run } from './kvm/x86.ts';
 import {
   APIC_ACCESS_PAGE_PRIVATE_MEMSLOT,
   APIC_DEFAULT_PHYS_BASE,
   apicAccessGfn,
   eptpOf,
+  hpaOfPiDesc,
   hvaOfApicAccessPage,
   hvaOfGuestPage,
 } from './state/addresses.ts';
 import { apicMapDirty } from './state/apic_map.ts';
+import { APIC_SPIV_APIC_ENABLED } from './state/apicdef.ts';
 import { redirection } from './state/ioapic.ts';
 import { firstFrame, pfn_to_hpa } from './state/machine.ts';
 import { POSTED_INTR_VECTOR } from './state/pi_desc.ts';
 import {
   type ActorConfig,
-  APIC_ACCESS_PAGE,
   type Instruction,
   type MachineConfig,
   type Program,
@@ -54,7 +55,7 @@ const DIRECTED_EOI = 1 << 24;
 /** One-shot is bit 17 clear; bit 18 can be set only where CPUID shows the deadline mode. */
 const timerModeMask = (deadline: boolean): number => (1 << 17) | (deadline ? 1 << 18 : 0);
 
-const usualVcpu: Omit<VcpuConfig, 'id'> = { mode: 'xapic', lvtCmci: true };
+const usualVcpu: Omit<VcpuConfig, 'id'> = { mode: 'xapic', lvtCmci: true, interrupts: false };
 
 const vmConfigOf = (config: MachineConfig): VmConfig => ({ ...usualVm, ...config.vm });
 const vcpuConfigOf = (config: MachineConfig, index: number): VcpuConfig => ({
@@ -110,6 +111,14 @@ const resetLapic = (m: Machine, index: number): void => {
   apic.highest_isr_cache = -1;
 };
 
+/** As the firmware leaves an APIC that it has used. */
+const enableInterrupts = (m: Machine, index: number): void => {
+  const { apic, guest } = m.vcpu[index]!;
+  apic.spiv |= APIC_SPIV_APIC_ENABLED;
+  apic.sw_enabled = true;
+  guest.rflags_if = true;
+};
+
 /** Nothing inhibits APICv at boot, but a disabled APIC cannot use it. */
 const apicvUsable = (m: Machine, index: number): boolean =>
   m.vm.enable_apicv && (m.vcpu[index]!.apic_base & APIC_BASE_ENABLE) !== 0;
@@ -119,6 +128,7 @@ const resetVmcs = (m: Machine, index: number): void => {
   const { vmcs01, apic, apic_base } = m.vcpu[index]!;
   vmcs01.virtual_processor_id = index + 1;
   vmcs01.posted_intr_nv = POSTED_INTR_VECTOR;
+  vmcs01.posted_intr_desc_addr = hpaOfPiDesc(index);
   vmcs01.virtual_apic_page_addr = pfn_to_hpa(firstFrame + index);
   const pin: number[] = [pinControl.EXT_INTR, pinControl.NMI, pinControl.VIRTUAL_NMIS];
   const secondary: number[] = [secondaryControl.EPT, secondaryControl.VPID];
@@ -213,7 +223,7 @@ const buildVm = (m: Machine): void => {
 
 const buildVcpu = (m: Machine, index: number): void => {
   const vcpu = m.vcpu[index]!;
-  const { id, mode, lvtCmci } = vcpuConfigOf(m.config, index);
+  const { id, mode, lvtCmci, interrupts } = vcpuConfigOf(m.config, index);
   vcpu.vcpu_id = id;
   vcpu.lvt_cmci = lvtCmci;
   vcpu.cpu = index;
@@ -232,6 +242,7 @@ const buildVcpu = (m: Machine, index: number): void => {
   vcpu.pi_desc.ndst = index << 8;
   m.cpu[index]!.irqs_on = true;
   resetLapic(m, index);
+  if (interrupts) enableInterrupts(m, index);
   resetVmcs(m, index);
   for (const request of [KVM_REQ.APIC_PAGE_RELOAD, KVM_REQ.APICV_UPDATE]) {
     vcpu.requests.set(request);
@@ -255,23 +266,7 @@ const settle = (m: Machine): void => {
     vcpu.vmcs01.apic_access_addr = pfn_to_hpa(pfn);
     if (m.config.enableApicv) tlbFill(m, vcpu.index, apicAccessGfn, pfn);
   }
-};
-
-const hvaOfPage = (page: number): number =>
-  page === APIC_ACCESS_PAGE ? hvaOfApicAccessPage : hvaOfGuestPage(page);
-
-type Act = (m: Machine, operands: readonly number[]) => Steps<unknown>;
-
-/** What the instructions of mm, user and sched do; those of vCPUs are done by the CPU. */
-const acts: Readonly<Record<string, Act>> = {
-  migrate: (m, [page]) => migrate_page(m, hvaOfPage(page!)),
-  'madvise-dontneed': (m, [page]) => madvise_dontneed(m, hvaOfPage(page!)),
-  'inhibit-apic-access-page': (m) => kvm_inhibit_apic_access_page(m),
-  'inhibit-apicv': (m, [reason]) => kvm_set_or_clear_apicv_inhibit(m, reason!, true),
-  'uninhibit-apicv': (m, [reason]) => kvm_set_or_clear_apicv_inhibit(m, reason!, false),
-  'assign-device': (m) => vmx_pi_start_assignment(m),
-  preempt: (m, [vcpu]) => resched_curr(m, vcpu!),
-  'run-on': (m, [vcpu, cpu]) => set_next_task(m, vcpu!, cpu!),
+  settleApicMap(m);
 };
 
 const performs = (
@@ -296,9 +291,14 @@ const mainOf = (m: Machine, actor: ActorConfig): Steps<unknown> => {
       return vcpu_run(m, actor.index, actor.program);
     case 'irq':
       return hostInterrupts(m, actor.index);
+    case 'timer':
+      return hrtimer_interrupt(m, actor.index, apic_timer_fn);
     case 'mm':
     case 'user':
     case 'sched':
+    case 'dev':
+    case 'iommu':
+    case 'clock':
       return runProgram(m, actor.program);
   }
 };

@@ -7,10 +7,11 @@ import { CheckEngine } from '#sim/checks/engine.ts';
 import { checks } from '#sim/checks/index.ts';
 import { wantsLock } from '#sim/host/locks.ts';
 import type { CompiledScenario } from '#sim/scenario/compile.ts';
+import { random, randomSource } from '#sim/sched/policies/random.ts';
+import { isReady, type Policy } from '#sim/sched/policy.ts';
 import { Run } from '#sim/sched/run.ts';
 import type { MachineView } from '#sim/state/machine.ts';
 import type { Machine } from '#sim/steps.ts';
-import { choosePolicy } from '../../main/policy_choice.ts';
 import { stepsMaxOfTests } from '../sim/scenario_run.ts';
 
 export interface Outcome {
@@ -19,17 +20,39 @@ export interface Outcome {
   readonly halt: string | undefined;
 }
 
+const longestStretch = 40;
+
+/** Each actor chosen goes on for a stretch of random length: few switches, as on real CPUs. */
+export const inStretches = (seed: number): Policy => {
+  const next = randomSource(seed);
+  let actor = -1;
+  let left = 0;
+  return {
+    ended: undefined,
+    choose: (_, ready) => {
+      if (left === 0 || !isReady(ready, actor)) {
+        actor = ready.actors[next(ready.count)]!;
+        left = 1 + next(longestStretch);
+      }
+      left--;
+      return actor;
+    },
+  };
+};
+
 /** A view of whatever machine `now` gives: all booted from one configuration look the same. */
 const viewOfNow = (now: () => MachineView): MachineView =>
   new Proxy({} as MachineView, { get: (_, name) => Reflect.get(now(), name) });
 
 export class ManySchedules {
   readonly #scenario: CompiledScenario;
+  readonly #policyOf: (seed: number) => Policy;
   #engine: CheckEngine | undefined;
   #view: MachineView | undefined;
 
-  constructor(scenario: CompiledScenario) {
+  constructor(scenario: CompiledScenario, policyOf: (seed: number) => Policy = random) {
     this.#scenario = scenario;
+    this.#policyOf = policyOf;
   }
 
   run(seed: number): Outcome {
@@ -38,7 +61,7 @@ export class ManySchedules {
     this.#engine ??= this.#newEngine(machine);
     const engine = this.#engine;
     const run = new Run(machine, {
-      policy: choosePolicy(this.#scenario, { seed }).policy,
+      policy: this.#policyOf(seed),
       watchers: [this.#checking(engine)],
       stepsMax: stepsMaxOfTests,
       wantsLock,

@@ -1,6 +1,13 @@
 /** The scheduler of the host, as far as it moves vCPU threads. */
+import { taskState } from '../state/vcpu.ts';
 import { type Condition, linux, type Machine } from '../steps.ts';
 import { smp_send_reschedule } from './irq.ts';
+
+/** A thread that was given a CPU comes to it before anything else is asked of it. */
+const isSettled: Condition = (m, vcpu) => {
+  const { scheduled_out, task_state } = m.vcpu[vcpu]!;
+  return !scheduled_out || task_state === taskState.BLOCKED;
+};
 
 /**
  * Asks a thread to give its CPU away. It does so where it can be preempted: between two turns of
@@ -11,6 +18,8 @@ export const resched_curr = linux(
   'kernel/sched/core.c',
   function* resched_curr(m: Machine, vcpu: number) {
     const target = m.vcpu[vcpu]!;
+    yield m.park('wait until the thread is on its CPU, or asleep', isSettled, vcpu);
+    if (target.scheduled_out) return;
     yield m.step('need_resched of vCPU {vcpu}', vcpu);
     target.need_resched = true;
     yield m.step('send the reschedule IPI to its CPU');

@@ -144,6 +144,7 @@ function* followReasons(m: Machine, vcpu: number): Body<void> {
   kvm_make_request(m, vcpu, KVM_REQ.EVENT);
 }
 
+/** Makes APICv what the reasons say, under the lock that keeps them as they are meanwhile. */
 export const __kvm_vcpu_update_apicv = kvm(
   file,
   function* __kvm_vcpu_update_apicv(m: Machine, vcpu: number) {

@@ -197,7 +197,7 @@ function* sleep(m: Machine, vcpu: number): Body<void> {
   if (hvTimer) yield* restart_apic_timer(m, vcpu);
 }
 
-/** A vCPU that does not run: sleeps, then takes what has woken it. 1, or 0 to return to user space. */
+/** A vCPU that does not run: sleeps, then takes what has woken it. 0 asks user space. */
 export const vcpu_block = kvm(x86, function* vcpu_block(m: Machine, vcpu: number) {
   const target = m.vcpu[vcpu]!;
   if (!(yield* kvm_arch_vcpu_runnable(m, vcpu))) {

@@ -171,7 +171,7 @@ function* injectNew(m: Machine, vcpu: number): Body<number> {
 /**
  * Injects the event that comes first. 1 asks for an exit right behind the entry, because another
  * event has to wait for this one; negative is an error.
- * @omits exceptions
+ * @omits exceptions, and the state that goes with them
  */
 export const kvm_check_and_inject_events = kvm(
   file,

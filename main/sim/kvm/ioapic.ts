@@ -40,7 +40,7 @@ function* unlock(m: Machine): Body<void> {
 }
 
 /** What an entry of the redirection table sends. */
-export const irqOf = (low: number, high: number): KvmLapicIrq => ({
+const irqOf = (low: number, high: number): KvmLapicIrq => ({
   vector: vectorOf(low),
   delivery_mode: low & redirection.DELIVERY_MODE,
   dest_mode: low & redirection.DEST_MODE ? APIC_DEST_LOGICAL : 0,
@@ -154,7 +154,7 @@ const IOAPIC_REG_APIC_ID = 0;
 const IOAPIC_REG_REDIRECTION = 0x10;
 
 /** Writes the register that is selected; ioapic.lock is held. */
-export const ioapic_write_indirect = kvm(
+const ioapic_write_indirect = kvm(
   file,
   function* ioapic_write_indirect(m: Machine, register: number, value: number) {
     const pin = (register - IOAPIC_REG_REDIRECTION) >> 1;

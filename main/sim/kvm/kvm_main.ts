@@ -28,6 +28,13 @@ export const kvm_make_request = (m: Machine, vcpu: number, request: RequestNumbe
   target.requests.set(request);
   target.stat.requests_made++;
   target.spec.request[request]!.published++;
+  if (!isOwnThread(m, vcpu)) target.spec.kick[m.current]!.undecided = true;
+};
+
+/** Bookkeeping of the checks: the current actor knows whether it has to interrupt the vCPU. */
+export const noteDecided = (m: Machine, vcpu: number): void => {
+  const kick = m.vcpu[vcpu]!.spec.kick[m.current]!;
+  if (kick.undecided) kick.undecided = false;
 };
 
 /** Bookkeeping of the checks: what the request asks for is done from now on. */
@@ -96,6 +103,8 @@ function* requestOf(m: Machine, request: RequestNumber, vcpus: number): Body<boo
     if ((vcpus & (1 << target)) === 0) continue;
     yield m.step('request {request}: set the bit of vCPU {target}', request, target);
     kvm_make_request(m, target, request);
+    // Counted below, until the IPI is sent.
+    noteDecided(m, target);
     vcpu.spec.makers_in_flight++;
     if (!noWakeup) {
       yield m.step('wake the vCPU if it is blocked');
@@ -153,14 +162,21 @@ export const kvm_vcpu_kick = kvm(file, function* kvm_vcpu_kick(m: Machine, vcpu:
   const target = m.vcpu[vcpu]!;
   yield m.step('wake the vCPU if it is blocked');
   target.stat.kicks++;
-  if (kvm_vcpu_wake_up(m, vcpu)) return;
+  if (kvm_vcpu_wake_up(m, vcpu)) {
+    noteDecided(m, vcpu);
+    return;
+  }
   yield m.step('mode of vCPU {target}: IN_GUEST_MODE becomes EXITING_GUEST_MODE', vcpu);
   // The vCPU that runs on this CPU needs no IPI to look at its mode.
   if (isOwnThread(m, vcpu) && m.on('kick-skip-running-self')) {
     if (target.mode === vcpuMode.IN_GUEST_MODE) setMode(m, vcpu, vcpuMode.EXITING_GUEST_MODE);
     return;
   }
-  if (kvm_vcpu_exiting_guest_mode(m, vcpu) !== vcpuMode.IN_GUEST_MODE) return;
+  if (kvm_vcpu_exiting_guest_mode(m, vcpu) !== vcpuMode.IN_GUEST_MODE) {
+    noteDecided(m, vcpu);
+    return;
+  }
   yield m.step('send the reschedule IPI');
+  noteDecided(m, vcpu);
   if (target.cpu >= 0) smp_send_reschedule(m, target.cpu);
 });

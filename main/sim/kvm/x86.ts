@@ -92,7 +92,7 @@ function* irqsOff(m: Machine, vcpuIndex: number): Body<void> {
   local_irq_disable(m, m.vcpu[vcpuIndex]!.cpu);
 }
 
-/** Into IN_GUEST_MODE. The full barrier behind it orders the store before every read that follows. */
+/** Into IN_GUEST_MODE. The barrier behind it orders the store before every read that follows. */
 function* enterMode(m: Machine, vcpuIndex: number): Body<void> {
   const vcpu = m.vcpu[vcpuIndex]!;
   if (!m.on('pir-sync-after-mode')) yield* syncPir(m, vcpuIndex);

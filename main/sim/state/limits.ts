@@ -9,7 +9,7 @@ export const limits = {
   eptRoots: 4,
   sptesPerRoot: 16,
   tlbEntriesPerCpu: 16,
-  stackDepth: 16,
+  stackDepth: 24,
   locals: 4,
   loopNesting: 4,
   /** steps of a run unless it says otherwise */

@@ -16,3 +16,5 @@ export const PiDesc = record(
 );
 
 export const POSTED_INTR_VECTOR = 0xf2;
+export const POSTED_INTR_WAKEUP_VECTOR = 0xf1;
+export const POSTED_INTR_NESTED_VECTOR = 0xf0;

@@ -1,13 +1,34 @@
 /** What actors can be told to do: the instructions of a scenario, declared once. */
+import { mpState } from './vcpu.ts';
+import { apicvInhibitReason } from './vm.ts';
 
-export type ActorKind = 'vcpu' | 'irq' | 'mm' | 'user' | 'sched';
+export type ActorKind =
+  | 'vcpu'
+  | 'irq'
+  | 'mm'
+  | 'user'
+  | 'sched'
+  | 'dev'
+  | 'iommu'
+  | 'clock'
+  | 'timer';
 
-export type OperandKind = 'gpa' | 'u32' | 'page';
+/**
+ * `gpa`: where the guest reads or writes; `page`, `vcpu`, `cpu`: one of those; `msr`: one of those
+ * that belong to the APIC; `u32`: any other number.
+ */
+export type OperandKind = 'gpa' | 'u32' | 'page' | 'vcpu' | 'cpu' | 'msr';
 
 export interface Operand {
   readonly name: string;
   readonly kind: OperandKind;
   readonly doc: string;
+  /** the largest number, if not 0xffffffff */
+  readonly max?: number;
+  /** bytes that are accessed at a `gpa` */
+  readonly width?: 1 | 2 | 4 | 8;
+  /** words that stand for numbers */
+  readonly names?: Readonly<Record<string, number>>;
 }
 
 export interface InstructionSpec {
@@ -23,34 +44,59 @@ const page: Operand = {
   doc: '`apic-access-page`, or the guest frame number of a page of guest memory (0x10)',
 };
 
-const address: Operand = { name: 'address', kind: 'gpa', doc: 'guest-physical address' };
+const addressDoc =
+  'guest-physical address: aligned in guest memory, and anywhere from 0xfee00000 to 0xfee00fff, ' +
+  'where the local APIC is';
+const address = (width: 1 | 2 | 4 | 8): Operand => ({
+  name: 'address',
+  kind: 'gpa',
+  width,
+  doc: addressDoc,
+});
+const value = (max: number): Operand => ({
+  name: 'value',
+  kind: 'u32',
+  max,
+  doc: 'the value that is stored',
+});
+const word = value(0xffff_ffff);
 const low: Operand = { name: 'low', kind: 'u32', doc: 'bits 31:0 (EAX)' };
 const high: Operand = { name: 'high', kind: 'u32', doc: 'bits 63:32 (EDX)' };
-const value: Operand = { name: 'value', kind: 'u32', doc: 'the value that is stored' };
-const msr: Operand = { name: 'msr', kind: 'u32', doc: 'number of the MSR; 0x808 is the TPR' };
+const msr: Operand = {
+  name: 'msr',
+  kind: 'msr',
+  doc:
+    'number of the MSR: 0x1b IA32_APIC_BASE, 0x6e0 IA32_TSC_DEADLINE, 0x800 to 0x8ff the APIC in ' +
+    'x2APIC mode; 0x808 is the TPR',
+};
 
-const vcpu: Operand = { name: 'vcpu', kind: 'u32', doc: 'number of the vCPU' };
+const vcpu: Operand = { name: 'vcpu', kind: 'vcpu', doc: 'a vCPU: vcpu1, or its number' };
+const cpu: Operand = { name: 'cpu', kind: 'cpu', doc: 'a physical CPU: cpu1, or its number' };
+const vector: Operand = { name: 'vector', kind: 'u32', max: 0xff, doc: 'the vector' };
+const pin: Operand = { name: 'pin', kind: 'u32', max: 23, doc: 'pin of the IOAPIC: 0 to 23' };
 const reason: Operand = {
   name: 'reason',
   kind: 'u32',
-  doc: 'number of APICV_INHIBIT_REASON_*: 1 HYPERV, 3 BLOCKIRQ, 5 APIC_ID_MODIFIED',
+  max: 31,
+  names: apicvInhibitReason,
+  doc: 'APICV_INHIBIT_REASON_*: its name (HYPERV, BLOCKIRQ, ABSENT), or its number',
 };
+
+/** Ioctls of a vCPU wait for its mutex. */
+const outsideRun = 'it waits until the vCPU is outside KVM_RUN: let it act before the vCPU begins';
 
 export const instructionSpecs = [
   {
     op: 'read',
     by: 'vcpu',
-    operands: [{ name: 'address', kind: 'gpa', doc: 'guest-physical address, 4-byte aligned' }],
+    operands: [address(4)],
     doc: 'the guest reads 4 bytes; at 0xfee00080 that is the TPR of its local APIC',
   },
   {
     op: 'write',
     by: 'vcpu',
-    operands: [
-      { name: 'address', kind: 'gpa', doc: 'guest-physical address, 4-byte aligned' },
-      { name: 'value', kind: 'u32', doc: 'the 4 bytes that are stored' },
-    ],
-    doc: 'the guest stores 4 bytes',
+    operands: [address(4), word],
+    doc: 'the guest stores 4 bytes; at 0xfee00300 that sends an IPI',
   },
   {
     op: 'pause',
@@ -59,19 +105,30 @@ export const instructionSpecs = [
     doc: 'the guest executes an instruction that touches nothing',
   },
   { op: 'hlt', by: 'vcpu', operands: [], doc: 'the guest halts until an interrupt wakes it' },
-  { op: 'read8', by: 'vcpu', operands: [address], doc: 'the guest reads a byte' },
-  { op: 'read16', by: 'vcpu', operands: [address], doc: 'the guest reads 2 bytes' },
-  { op: 'read64', by: 'vcpu', operands: [address], doc: 'the guest reads 8 bytes' },
-  { op: 'write8', by: 'vcpu', operands: [address, value], doc: 'the guest stores a byte' },
-  { op: 'write16', by: 'vcpu', operands: [address, value], doc: 'the guest stores 2 bytes' },
-  { op: 'write64', by: 'vcpu', operands: [address, low, high], doc: 'the guest stores 8 bytes' },
+  { op: 'read8', by: 'vcpu', operands: [address(1)], doc: 'the guest reads a byte' },
+  { op: 'read16', by: 'vcpu', operands: [address(2)], doc: 'the guest reads 2 bytes' },
+  { op: 'read64', by: 'vcpu', operands: [address(8)], doc: 'the guest reads 8 bytes' },
+  { op: 'write8', by: 'vcpu', operands: [address(1), value(0xff)], doc: 'the guest stores a byte' },
+  {
+    op: 'write16',
+    by: 'vcpu',
+    operands: [address(2), value(0xffff)],
+    doc: 'the guest stores 2 bytes',
+  },
+  { op: 'write64', by: 'vcpu', operands: [address(8), low, high], doc: 'the guest stores 8 bytes' },
   { op: 'rdmsr', by: 'vcpu', operands: [msr], doc: 'the guest reads an MSR' },
-  { op: 'wrmsr', by: 'vcpu', operands: [msr, value], doc: 'the guest writes an MSR, with EDX = 0' },
+  { op: 'wrmsr', by: 'vcpu', operands: [msr, word], doc: 'the guest writes an MSR, with EDX = 0' },
   { op: 'wrmsr64', by: 'vcpu', operands: [msr, low, high], doc: 'the guest writes an MSR' },
   {
     op: 'mov-to-cr8',
     by: 'vcpu',
-    operands: [{ name: 'class', kind: 'u32', doc: 'priority class: bits 7:4 of the TPR' }],
+    operands: [
+      {
+        name: 'class',
+        kind: 'u32',
+        doc: 'priority class, 0 to 15: bits 7:4 of the TPR; more raises #GP',
+      },
+    ],
     doc: 'the guest writes CR8',
   },
   { op: 'mov-from-cr8', by: 'vcpu', operands: [], doc: 'the guest reads CR8' },
@@ -95,8 +152,8 @@ export const instructionSpecs = [
     by: 'vcpu',
     operands: [],
     doc:
-      'the program ends here; what follows is its interrupt handler, entered with interrupts off. ' +
-      'Without one the handler is "eoi iret"',
+      'the program ends here; what follows, up to its iret, is its interrupt handler, entered ' +
+      'with interrupts off. Without one the handler is "eoi iret"',
   },
   {
     op: 'migrate',
@@ -135,6 +192,43 @@ export const instructionSpecs = [
     doc: 'gives the VM a device whose interrupts the IOMMU posts',
   },
   {
+    op: 'redirect',
+    by: 'user',
+    operands: [
+      pin,
+      { ...low, doc: 'vector 7:0, logical 11, level 15, mask 16' },
+      { ...vcpu, doc: 'the vCPU that gets it' },
+    ],
+    doc: 'programs the redirection entry of a pin of the in-kernel IOAPIC, through its registers',
+  },
+  {
+    op: 'get-lapic',
+    by: 'user',
+    operands: [vcpu],
+    doc: `KVM_GET_LAPIC, which harvests what was posted; ${outsideRun}`,
+  },
+  {
+    op: 'set-lapic',
+    by: 'user',
+    operands: [vcpu, { ...vector, doc: 'the vector that is added to IRR' }],
+    doc: `KVM_SET_LAPIC of what KVM_GET_LAPIC gave, with one more vector requested; ${outsideRun}`,
+  },
+  {
+    op: 'set-mp-state',
+    by: 'user',
+    operands: [
+      vcpu,
+      { name: 'state', kind: 'u32', max: 9, names: mpState, doc: 'KVM_MP_STATE_*: HALTED …' },
+    ],
+    doc: `KVM_SET_MP_STATE; ${outsideRun}`,
+  },
+  {
+    op: 'set-vapic-addr',
+    by: 'user',
+    operands: [vcpu, { name: 'address', kind: 'u32', doc: 'of a word of guest memory; 0: none' }],
+    doc: `KVM_SET_VAPIC_ADDR: the guest shares its TPR in memory; ${outsideRun}`,
+  },
+  {
     op: 'preempt',
     by: 'sched',
     operands: [vcpu],
@@ -143,8 +237,39 @@ export const instructionSpecs = [
   {
     op: 'run-on',
     by: 'sched',
-    operands: [vcpu, { name: 'cpu', kind: 'u32', doc: 'number of the CPU, which may be another' }],
+    operands: [vcpu, { ...cpu, doc: 'the CPU that it gets, which may be another: cpu1' }],
     doc: 'gives a preempted vCPU a CPU, once that is free',
+  },
+  {
+    op: 'msi',
+    by: 'dev',
+    operands: [vector, vcpu],
+    doc: 'the device sends an edge-triggered, fixed interrupt to the vCPU, by its APIC ID',
+  },
+  {
+    op: 'write-msi',
+    by: 'dev',
+    operands: [
+      { name: 'address', kind: 'u32', doc: 'destination 19:12, redirection hint 3, logical 2' },
+      { name: 'data', kind: 'u32', doc: 'level 15, delivery mode 10:8 (1 lowest), vector 7:0' },
+    ],
+    doc: 'the device sends an interrupt of any form: writes DATA to ADDRESS',
+  },
+  { op: 'raise', by: 'dev', operands: [pin], doc: 'the device asserts its line to the IOAPIC' },
+  { op: 'lower', by: 'dev', operands: [pin], doc: 'the device lowers its line to the IOAPIC' },
+  {
+    op: 'post',
+    by: 'iommu',
+    operands: [vector, vcpu],
+    doc:
+      'interrupt remapping posts the vector: into PIR, and unless SN is set ON becomes set and ' +
+      'NV is sent to NDST',
+  },
+  {
+    op: 'advance',
+    by: 'clock',
+    operands: [{ name: 'ns', kind: 'u32', doc: 'nanoseconds' }],
+    doc: 'time goes on; timers that are due fire, each an actor: timer0 …',
   },
 ] as const satisfies readonly InstructionSpec[];
 
@@ -162,10 +287,10 @@ export type Program = readonly Instruction[];
 export const APIC_ACCESS_PAGE = -1;
 
 export interface ActorConfig {
-  /** `vcpu0`, `irq0`, `mm`, `user`: unique, the name in schedules and lanes */
+  /** `vcpu0`, `irq0`, `mm`, `user1`: unique, the name in schedules and lanes */
   readonly name: string;
   readonly kind: ActorKind;
-  /** number of the vCPU or physical CPU; of mm and user, which of them (`mm`, `mm1` …) */
+  /** number of the vCPU or physical CPU; of the others, which of them (`mm`, `mm1` …) */
   readonly index: number;
   readonly program: Program;
 }
@@ -209,6 +334,8 @@ export interface VcpuConfig {
   readonly mode: 'disabled' | 'xapic' | 'x2apic';
   /** MCG_CMCI_P: the local vector table has an entry for CMCI */
   readonly lvtCmci: boolean;
+  /** the guest has enabled its APIC (SPIV bit 8) and interrupts (EFLAGS.IF) already */
+  readonly interrupts: boolean;
 }
 
 /** Everything that decides, with the schedule, every byte of a run. */

@@ -75,6 +75,7 @@ export const KickTime = record(
   {
     in_guest: flag('the vCPU was in non-root mode'),
     left_guest: counter('value of left_guest of the vCPU'),
+    undecided: flag('it has made a request and has not decided yet whether to interrupt the vCPU'),
   },
 );
 

@@ -80,6 +80,7 @@ export const VmSpec = record('vm_spec', 'events that checks look for', {
   ),
   unacked_waits: counter('waits for acks that ended although a target never left non-root mode'),
   invalidations: counter('notifier intervals that took mmu_lock and have not ended'),
+  own_zaps: counter('invalidations that KVM began itself: no notifier interval covers them'),
   ends: counter('invalidations that have ended: each must have raised mmu_invalidate_seq'),
   ongoing: array(OngoingRange, 'actors', 'what each actor is invalidating'),
   zap_unflushed: counter('zaps whose flush has not been asked of every vCPU yet'),

@@ -114,11 +114,7 @@ export const Vmcs = record('vmcs', 'virtual-machine control structure', {
     { tag: 0x2022, as: 'vector' },
     'vectors 0xc0 to 0xff, by their low six bits',
   ),
-  tertiary_vm_exec_control: bits(
-    32,
-    { tag: 0x2034, as: tertiaryControl },
-    'tertiary controls, low half',
-  ),
+  tertiary_vm_exec_control: bits(64, { tag: 0x2034, as: tertiaryControl }, 'tertiary controls'),
   pid_pointer_table: u64(
     { tag: 0x2042, as: 'hpa' },
     'host-physical address of the PID-pointer table: 8 bytes for each APIC ID, bit 0 valid',

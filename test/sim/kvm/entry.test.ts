@@ -7,6 +7,7 @@ import { kvm_make_request } from '#sim/kvm/kvm_main.ts';
 import { vcpu_run } from '#sim/kvm/x86.ts';
 import { eptpOf, rootOf } from '#sim/state/addresses.ts';
 import { pfn_to_hpa } from '#sim/state/machine.ts';
+import type { Program } from '#sim/state/program.ts';
 import { KVM_REQ, type RequestNumber } from '#sim/state/requests.ts';
 import { hostVector, mpState, vcpuMode } from '#sim/state/vcpu.ts';
 import type { Machine } from '#sim/steps.ts';
@@ -152,14 +153,15 @@ test('EVENT is taken behind all requests, and looked at in a turn without any', 
       takeStep(m, 'vcpu0');
     }
     expect(m.vcpu[0]!.requests.any()).toBe(false);
-    return labels.filter((label) => /is request|look for events|inhibit reasons/.test(label));
+    return labels.filter((label) => /is request|INIT or SIPI|inhibit reasons/.test(label));
   };
   const look = 'kvm_check_request "is request {request} set?"';
-  const events = 'kvm_check_and_inject_events "look for events to inject: none"';
+  const events = 'kvm_apic_accept_events "is INIT or SIPI pending?"';
   expect(looks()).toEqual([look]);
-  expect(looks(KVM_REQ.EVENT)).toEqual([look, look, look, look, look, events]);
-  expect(looks(KVM_REQ.EVENT, KVM_REQ.APICV_UPDATE).slice(4)).toEqual([
+  expect(looks(KVM_REQ.EVENT).slice(-2)).toEqual([look, events]);
+  expect(looks(KVM_REQ.EVENT, KVM_REQ.APICV_UPDATE).slice(-4)).toEqual([
     expect.stringContaining('inhibit reasons'),
+    look,
     look,
     events,
   ]);

@@ -25,15 +25,18 @@ test('the registers of the APIC page are at the offsets that their x2APIC MSRs n
   const tagged = page.filter(({ tag }) => tag >= 0);
   expect(tagged.length).toBeGreaterThan(20);
   for (const { offset, tag } of tagged) expect(offset).toBe((tag - 0x800) << 4);
-  expect(page.every(({ offset }) => offset % 16 === 0)).toBe(true);
+  // In x2APIC mode ICR is one register of 64 bits: its upper half follows the lower one.
+  const between = page.filter(({ offset }) => offset % 16 !== 0);
+  expect(between.map(({ name, offset }) => [name, offset])).toEqual([['icr_high', 0x304]]);
   // What x2APIC does not have: arbitration priority, destination format, the upper half of ICR.
-  expect(page.filter(({ tag }) => tag < 0).map(({ name }) => name)).toEqual(['apr', 'dfr', 'icr2']);
+  const untagged = page.filter((field) => field.tag < 0 && !between.includes(field));
+  expect(untagged.map(({ name }) => name)).toEqual(['apr', 'dfr', 'icr2']);
   expect(offsetsOf(page)).toMatchObject({ tpr: APIC_TASKPRI * 8, ppr: APIC_PROCPRI * 8 });
 });
 
 test('the three sets of 256 vectors do not overlap, and fit in front of ESR', () => {
   const { fields } = layOut(Lapic, {});
-  const sets = fields.filter(({ kind }) => kind === 'bits');
+  const sets = fields.filter(({ kind, width }) => kind === 'bits' && width === 256);
   expect(sets.map(({ name, offset, stride, width }) => [name, offset, stride, width])).toEqual([
     ['isr', 0x100, 16, 256],
     ['tmr', 0x180, 16, 256],

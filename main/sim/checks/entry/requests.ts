@@ -23,6 +23,7 @@ export const inv_entry_no_requests: Check = {
     'vcpu[*].mode',
     'vcpu[*].cpu',
     'vcpu[*].spec.makers_in_flight',
+    'vcpu[*].spec.kick[*].undecided',
     'cpu[*].pending',
   ],
   broken(m, index) {
@@ -31,6 +32,7 @@ export const inv_entry_no_requests: Check = {
     if (vcpu.mode === vcpuMode.EXITING_GUEST_MODE || vcpu.spec.makers_in_flight > 0)
       return undefined;
     if (m.cpu[vcpu.cpu]!.pending.any()) return undefined;
+    if (vcpu.spec.kick.some(({ undecided }) => undecided)) return undefined;
     const names: string[] = [];
     for (let i = 0; i < vcpu.requests.width; i++) if (vcpu.requests.has(i)) names.push(nameOf(i));
     return violated(

@@ -46,7 +46,12 @@ function* eventAndKick(m: Machine, vcpu: number): Body<number> {
 }
 
 function* acceptFixed(
-  ...[m, vcpu, vector, level, trigMode, rtc]: Parameters<Accept>
+  m: Machine,
+  vcpu: number,
+  vector: number,
+  level: boolean,
+  trigMode: boolean,
+  rtc: boolean,
 ): Body<number> {
   const { apic } = m.vcpu[vcpu]!;
   if (trigMode && !level) return DROPPED;
@@ -67,11 +72,17 @@ function* acceptFixed(
   return ACCEPTED;
 }
 
-function* acceptLowest(...args: Parameters<Accept>): Body<number> {
-  const [m, vcpu] = args;
+function* acceptLowest(
+  m: Machine,
+  vcpu: number,
+  vector: number,
+  level: boolean,
+  trigMode: boolean,
+  rtc: boolean,
+): Body<number> {
   yield m.step('apic_arb_prio++');
   m.vcpu[vcpu]!.apic_arb_prio++;
-  return yield* acceptFixed(...args);
+  return yield* acceptFixed(m, vcpu, vector, level, trigMode, rtc);
 }
 
 function* acceptRemoteRead(m: Machine, vcpu: number): Body<number> {
@@ -88,7 +99,7 @@ function* acceptSmi(m: Machine, vcpu: number): Body<number> {
 }
 
 /** Queues an NMI; the vCPU takes it when it can. */
-export const kvm_inject_nmi = kvm(
+const kvm_inject_nmi = kvm(
   'arch/x86/kvm/x86.c',
   function* kvm_inject_nmi(m: Machine, vcpu: number) {
     yield m.step('nmi_queued++');
@@ -104,7 +115,13 @@ function* acceptNmi(m: Machine, vcpu: number): Body<number> {
   return ACCEPTED;
 }
 
-function* acceptInit(...[m, vcpu, , level, trigMode]: Parameters<Accept>): Body<number> {
+function* acceptInit(
+  m: Machine,
+  vcpu: number,
+  _: number,
+  level: boolean,
+  trigMode: boolean,
+): Body<number> {
   const { pending_events } = m.vcpu[vcpu]!.apic;
   // A level de-assert synchronises arbitration IDs, which nobody has any more.
   if (trigMode && !level) return DROPPED;

@@ -85,7 +85,8 @@ const TOO_LARGE = 2;
 /** xAPIC IDs are 8 bits of a vCPU's own, unless the guest has changed them. */
 const idMismatch = (m: Machine, vcpu: number): boolean => {
   const { apic, vcpu_id } = m.vcpu[vcpu]!;
-  return !apic_x2apic_mode(m, vcpu) && apic.id >>> 24 !== (vcpu_id & 0xff);
+  if (!kvm_apic_hw_enabled(m, vcpu) || apic_x2apic_mode(m, vcpu)) return false;
+  return apic.id >>> 24 !== (vcpu_id & 0xff);
 };
 
 /**
@@ -142,6 +143,15 @@ const kvm_recalculate_logical_map = (m: Machine, vcpu: number): void => {
   else map.logical_mode = logicalMode.MAP_DISABLED;
 };
 
+/** Adds a vCPU that is present; one that cannot be in the map makes it useless. */
+const addVcpu = (m: Machine, vcpu: number): number => {
+  if (!kvm_apic_hw_enabled(m, vcpu)) return ADDED;
+  const outcome = kvm_recalculate_phys_map(m, vcpu);
+  if (outcome === ADDED) kvm_recalculate_logical_map(m, vcpu);
+  else m.vm.apic_map_new.valid = false;
+  return outcome;
+};
+
 const clearMap = (map: Map, maxId: number): void => {
   map.valid = true;
   map.max_apic_id = maxId;
@@ -188,18 +198,26 @@ function* fillMap(m: Machine, maxId: number): Body<Found> {
   clearMap(m.vm.apic_map_new, maxId);
   let mismatch = false;
   for (const { index } of m.vcpu) {
-    yield m.step('read ID, LDR, DFR and mode of vCPU {vcpu}; add them', index);
-    if (!kvm_apic_hw_enabled(m, index)) continue;
+    yield m.step('add vCPU {vcpu}; an ID was changed: {mismatch}', index, mismatch ? 1 : 0);
     mismatch ||= idMismatch(m, index);
-    const outcome = kvm_recalculate_phys_map(m, index);
-    if (outcome !== ADDED) {
-      m.vm.apic_map_new.valid = false;
-      return { outcome, mismatch };
-    }
-    kvm_recalculate_logical_map(m, index);
+    const outcome = addVcpu(m, index);
+    if (outcome !== ADDED) return { outcome, mismatch };
   }
   return { outcome: ADDED, mismatch };
 }
+
+/**
+ * The map of a VM that is just made, where nobody interleaves. IDs that would inhibit APICv leave
+ * it DIRTY.
+ */
+export const settleApicMap = (m: Machine): void => {
+  const { vm } = m;
+  clearMap(vm.apic_map_new, Math.max(maxIdAlways, ...m.vcpu.map(({ vcpu_id }) => vcpu_id)));
+  const clean = m.vcpu.every(({ index }) => !idMismatch(m, index) && addVcpu(m, index) === ADDED);
+  if (!clean) return;
+  copyMap(vm.apic_map, vm.apic_map_new);
+  vm.apic_map_dirty = apicMapDirty.CLEAN;
+};
 
 /** What the map cannot say, the hardware cannot either. */
 function* publishInhibits(m: Machine, mismatch: boolean): Body<void> {

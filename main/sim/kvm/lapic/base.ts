@@ -64,9 +64,9 @@ export const __kvm_apic_set_base = kvm(
     yield m.step('write apic_base');
     target.apic_base = value;
     yield* switchMode(m, vcpu, changed);
-    // The kernel's mask is a negative int: as 64 bits it keeps the high half of the address.
-    yield m.step('base_address = bits 12 and above');
-    target.apic.base_address = value - (value % PAGE_SIZE);
+    // The cases of the reference compare the low half of the address only (kab-00070).
+    yield m.step('base_address = bits 31:12');
+    target.apic.base_address = low - (low % PAGE_SIZE);
     const enabled = (low & MSR_IA32_APICBASE_ENABLE) !== 0;
     if (!enabled || target.apic.base_address === APIC_DEFAULT_PHYS_BASE) return;
     yield* kvm_set_or_clear_apicv_inhibit(m, apicvInhibitReason.APIC_BASE_MODIFIED, true);

@@ -27,7 +27,7 @@ import { apic_x2apic_mode, kvm_apic_hw_enabled, kvm_apic_sw_enabled } from './pr
 const file = 'arch/x86/kvm/lapic.c';
 
 /** No APIC matched the destination. */
-export const NO_TARGET = -1;
+const NO_TARGET = -1;
 /** The map has no answer, and nothing was sent. */
 const NOT_MAPPED = -2;
 
@@ -44,7 +44,7 @@ export function* toEachOf(m: Machine, mask: number, irq: KvmLapicIrq, rtc: boole
  * Delivery by the published map, which may be old by the time of the last vCPU.
  * @omits the order of the targets: they get it by their index
  */
-export const kvm_irq_delivery_to_apic_fast = kvm(
+const kvm_irq_delivery_to_apic_fast = kvm(
   file,
   function* kvm_irq_delivery_to_apic_fast(
     m: Machine,
@@ -92,7 +92,7 @@ function* toOneMatching(m: Machine, source: number, irq: KvmLapicIrq, rtc: boole
   return accepted;
 }
 
-/** All APICs have the lowest priority together: one cannot be chosen. */
+/** A physical broadcast has no single target: it is sent as a fixed interrupt. */
 const isBroadcastToLowest = (irq: KvmLapicIrq): boolean =>
   irq.dest_mode === APIC_DEST_PHYSICAL &&
   irq.dest_id === APIC_BROADCAST &&
@@ -101,7 +101,12 @@ const isBroadcastToLowest = (irq: KvmLapicIrq): boolean =>
 /** How many vCPUs took the interrupt, −1 if it was for none. `source`: the sending vCPU, or −1. */
 export const kvm_irq_delivery_to_apic = kvm(
   file,
-  function* kvm_irq_delivery_to_apic(m: Machine, source: number, asked: KvmLapicIrq, rtc?: boolean) {
+  function* kvm_irq_delivery_to_apic(
+    m: Machine,
+    source: number,
+    asked: KvmLapicIrq,
+    rtc?: boolean,
+  ) {
     const irq = isBroadcastToLowest(asked) ? { ...asked, delivery_mode: APIC_DM_FIXED } : asked;
     const fast: number = yield* kvm_irq_delivery_to_apic_fast(m, source, irq, rtc === true);
     if (fast !== NOT_MAPPED) return fast;

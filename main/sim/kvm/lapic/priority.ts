@@ -45,7 +45,7 @@ export const kvm_apic_pending_eoi = (m: Machine, vcpu: number, vector: number): 
   return isr.has(vector) || irr.has(vector);
 };
 
-/** Requests a vector. The bit comes before the flag, so that a scan that follows the flag finds it. */
+/** Requests a vector: the bit before the flag, so that a scan that follows the flag finds it. */
 export const apic_set_irr = kvm(
   file,
   function* apic_set_irr(m: Machine, vcpu: number, vector: number) {

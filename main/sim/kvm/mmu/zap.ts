@@ -22,6 +22,7 @@ export const kvm_zap_gfn_range = kvm(
     }
     vm.mmu_invalidate_in_progress++;
     vm.spec.invalidations++;
+    vm.spec.own_zaps++;
     kvm_mmu_invalidate_range_add(m, gfn);
     const ongoing = vm.spec.ongoing[m.current]!;
     ongoing.gfn = gfn;
@@ -31,6 +32,7 @@ export const kvm_zap_gfn_range = kvm(
     vm.mmu_invalidate_seq++;
     vm.mmu_invalidate_in_progress--;
     vm.spec.invalidations--;
+    vm.spec.own_zaps--;
     vm.spec.ends++;
     ongoing.active = false;
     write_unlock_mmu(m);

@@ -122,7 +122,7 @@ export const vmx_vcpu_pi_put = kvm(file, function* vmx_vcpu_pi_put(m: Machine, v
   pi_desc.sn = true;
 });
 
-/** Handler of the wake-up vector: wakes the vCPUs that went to sleep on this CPU and have ON set. */
+/** Handler of the wake-up vector: wakes the vCPUs that sleep on this CPU and have ON set. */
 export const pi_wakeup_handler = kvm(file, function* pi_wakeup_handler(m: Machine, cpu: number) {
   yield m.park('lock the wake-up list', wakeupLockFree, cpu);
   m.cpu[cpu]!.wakeup_vcpus_on_cpu_lock = m.current + 1;

@@ -4,7 +4,7 @@ import { POSTED_INTR_NESTED_VECTOR, POSTED_INTR_VECTOR } from '../../state/pi_de
 import { KVM_REQ } from '../../state/requests.ts';
 import { vcpuMode } from '../../state/vcpu.ts';
 import { kvm, type Machine } from '../../steps.ts';
-import { kvm_make_request, kvm_vcpu_kick, kvm_vcpu_wake_up } from '../kvm_main.ts';
+import { kvm_make_request, kvm_vcpu_kick, kvm_vcpu_wake_up, noteDecided } from '../kvm_main.ts';
 import { apic_find_highest_irr, apic_set_irr } from '../lapic/priority.ts';
 
 const file = 'arch/x86/kvm/vmx/vmx.c';
@@ -19,10 +19,12 @@ const kvm_vcpu_trigger_posted_interrupt = kvm(
       // The vCPU that runs on this CPU harvests on its way in; an IPI to itself would be wasted.
       if (m.current === vcpu && m.on('kick-skip-running-self')) return;
       yield m.step('send vector {vector} to the CPU of the target', vector);
+      noteDecided(m, vcpu);
       if (target.cpu >= 0) smp_send_notification(m, target.cpu, vector);
       return;
     }
     yield m.step('wake the vCPU if it is blocked');
+    noteDecided(m, vcpu);
     target.stat.wakeups++;
     kvm_vcpu_wake_up(m, vcpu);
   },

@@ -11,25 +11,39 @@ import { programOf } from './program.ts';
 /** `mm` to `mm15`, `user` to `user15` */
 const othersOfKind = 16;
 
-const namePattern = /^(vcpu|irq|mm|user|sched)(0|[1-9][0-9]?)?$/;
+/** Kinds that act only if a block tells them to; the first of each has no number. */
+export const actorsWithBlocks = ['mm', 'user', 'sched', 'dev', 'iommu', 'clock'] as const;
+/** Kinds that there is one of for each vCPU. */
+const perVcpu: ReadonlySet<string> = new Set<ActorKind>(['vcpu', 'irq', 'timer']);
+
+const namePattern = new RegExp(
+  `^(${[...perVcpu, ...actorsWithBlocks].join('|')})(0|[1-9][0-9]?)?$`,
+);
 
 /** Kind and number behind a name that an actor can have. */
 export const actorOf = (name: string): { kind: ActorKind; index: number } | undefined => {
   const match = namePattern.exec(name);
   if (match === null) return undefined;
   const kind = match[1] as ActorKind;
-  const isPhysical = kind === 'vcpu' || kind === 'irq';
+  const isPhysical = perVcpu.has(kind);
   if (isPhysical !== (match[2] !== undefined) && (isPhysical || match[2] === '0')) return undefined;
   const index = Number(match[2] ?? 0);
   return !isPhysical && index >= othersOfKind ? undefined : { kind, index };
+};
+
+/** Actors of the machine that nobody tells what to do. */
+const silentKinds: Readonly<Partial<Record<ActorKind, string>>> = {
+  irq: 'takes interrupts',
+  timer: 'fires when "clock { advance … }" has brought its time',
 };
 
 type ProgramSection = Extract<Section, { kind: 'program' }>;
 
 const wrongActor = (actor: Word, { vcpus }: MachineSize, report: Report): void => {
   const found = actorOf(actor.text);
-  if (found?.kind === 'irq') {
-    report(actor, `${actor.text} takes interrupts and has no program; remove the block`);
+  const silent = found === undefined ? undefined : silentKinds[found.kind];
+  if (silent !== undefined) {
+    report(actor, `${actor.text} ${silent} and has no program; remove the block`);
   } else if (found?.kind === 'vcpu') {
     const last = `vcpu${vcpus - 1}`;
     const more =
@@ -38,7 +52,7 @@ const wrongActor = (actor: Word, { vcpus }: MachineSize, report: Report): void =
         : `write ${last}`;
     report(actor, `there is no ${actor.text}: the last vCPU of the machine is ${last}; ${more}`);
   } else {
-    const names = [...Array.from({ length: vcpus }, (_, i) => `vcpu${i}`), 'mm', 'user', 'sched'];
+    const names = [...Array.from({ length: vcpus }, (_, i) => `vcpu${i}`), ...actorsWithBlocks];
     const meant = nearest(actor.text, [...names, ...sectionWords]);
     const hint = meant === undefined ? instead(actor.text, names) : `did you mean "${meant}"?`;
     report(actor, `there is no actor "${actor.text}"; ${hint}`);
@@ -47,9 +61,8 @@ const wrongActor = (actor: Word, { vcpus }: MachineSize, report: Report): void =
 
 const hasProgram = (actor: Word, { vcpus }: MachineSize): boolean => {
   const found = actorOf(actor.text);
-  return (
-    found !== undefined && found.kind !== 'irq' && (found.kind !== 'vcpu' || found.index < vcpus)
-  );
+  if (found === undefined || silentKinds[found.kind] !== undefined) return false;
+  return found.kind !== 'vcpu' || found.index < vcpus;
 };
 
 /** The program of each actor that has one; a block of an actor that cannot be is checked too. */
@@ -64,9 +77,9 @@ const programsOf = (
     const found = actorOf(name);
     const isFit = hasProgram(actor, machine);
     if (!isFit) wrongActor(actor, machine, report);
-    if (found === undefined || found.kind === 'irq') continue;
-    const { memoryPages } = machine;
-    const program = programOf(body, { kind: found.kind, memoryPages, report });
+    if (found === undefined || silentKinds[found.kind] !== undefined) continue;
+    const { vcpus, memoryPages } = machine;
+    const program = programOf(body, { kind: found.kind, vcpus, memoryPages, report });
     if (!isFit) continue;
     if (programs.has(name)) report(actor, `${name} has a program already; join the two blocks`);
     else programs.set(name, { name, ...found, program });
@@ -82,23 +95,27 @@ export const actorsOf = (
 ): ActorConfig[] => {
   const programs = programsOf(sections, machine, report);
   const numbers = Array.from({ length: machine.vcpus }, (_, i) => i);
-  const silent = (kind: 'vcpu' | 'irq', index: number): ActorConfig => ({
+  const silent = (kind: 'vcpu' | 'irq' | 'timer', index: number): ActorConfig => ({
     name: `${kind}${index}`,
     kind,
     index,
     program: [],
   });
+  const others = [...programs.values()].filter(({ kind }) => kind !== 'vcpu');
+  // While time stands still no timer can fire.
+  const timed = others.some(({ kind }) => kind === 'clock');
   return [
     ...numbers.map((index) => programs.get(`vcpu${index}`) ?? silent('vcpu', index)),
     ...numbers.map((index) => silent('irq', index)),
-    ...[...programs.values()].filter(({ kind }) => kind !== 'vcpu'),
+    ...(timed ? numbers.map((index) => silent('timer', index)) : []),
+    ...others,
   ];
 };
 
 /** Every name that an actor of such a machine could have. */
 export const possibleActors = ({ vcpus }: MachineSize): string[] => [
-  ...['vcpu', 'irq'].flatMap((kind) => Array.from({ length: vcpus }, (_, i) => `${kind}${i}`)),
-  ...['mm', 'user', 'sched'].flatMap((kind) =>
+  ...[...perVcpu].flatMap((kind) => Array.from({ length: vcpus }, (_, i) => `${kind}${i}`)),
+  ...actorsWithBlocks.flatMap((kind) =>
     Array.from({ length: othersOfKind }, (_, i) => (i === 0 ? kind : `${kind}${i}`)),
   ),
 ];

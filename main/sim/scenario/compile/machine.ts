@@ -1,11 +1,21 @@
 /** The `machine` block: its keys, and what a machine is that says nothing. */
 import { limits } from '../../state/limits.ts';
+import type { VcpuConfig, VmConfig } from '../../state/program.ts';
 import { instead } from '../diagnostics.ts';
 import type { Word } from '../parse/tree.ts';
 import { numberIn, type Report } from './context.ts';
 
 export interface MachineKey {
-  readonly key: 'vcpus' | 'frames' | 'memory' | 'boot' | 'apicv';
+  readonly key:
+    | 'vcpus'
+    | 'frames'
+    | 'memory'
+    | 'boot'
+    | 'apicv'
+    | 'x2apic'
+    | 'interrupts'
+    | 'irqchip'
+    | 'vector-hashing';
   readonly doc: string;
   /** the words that it takes, or the numbers */
   readonly values: readonly string[] | { readonly min: number; readonly max: number };
@@ -48,6 +58,30 @@ export const machineKeys: readonly MachineKey[] = [
     usual: 'on',
     doc: 'module parameter enable_apicv',
   },
+  {
+    key: 'x2apic',
+    values: ['on', 'off'],
+    usual: 'off',
+    doc: 'the local APICs are in x2APIC mode: their registers are MSRs 0x800 to 0x8ff',
+  },
+  {
+    key: 'interrupts',
+    values: ['on', 'off'],
+    usual: 'off',
+    doc: 'on: the guests have enabled their APICs (SPIV bit 8) and interrupts (STI) already',
+  },
+  {
+    key: 'irqchip',
+    values: ['kernel', 'split'],
+    usual: 'kernel',
+    doc: 'split: IOAPIC and PIC are in user space, the local APICs in KVM',
+  },
+  {
+    key: 'vector-hashing',
+    values: ['on', 'off'],
+    usual: 'on',
+    doc: 'lowest priority chooses the vCPU by the vector; off: who has had the fewest turns',
+  },
 ];
 
 export interface MachineSize {
@@ -56,6 +90,9 @@ export interface MachineSize {
   readonly memoryPages: number;
   readonly boot: 'settled' | 'reset';
   readonly enableApicv: boolean;
+  /** what is not as usual */
+  readonly vm?: Partial<VmConfig>;
+  readonly apics?: readonly Partial<VcpuConfig>[];
 }
 
 export const framesNeeded = (vcpus: number, memoryPages: number): number =>
@@ -112,6 +149,23 @@ export const largestMachine: MachineSize = {
   enableApicv: true,
 };
 
+/** What the words say of the VM and of each local APIC; nothing where all is usual. */
+const apicsOf = (given: Given, vcpus: number): Pick<MachineSize, 'vm' | 'apics'> => {
+  const word = (key: MachineKey['key']): unknown => given.get(key)?.value;
+  const vm: Partial<VmConfig> = {
+    ...(word('irqchip') === 'split' ? { irqchip: 'split' } : {}),
+    ...(word('vector-hashing') === 'off' ? { vectorHashing: false } : {}),
+  };
+  const apic: Partial<VcpuConfig> = {
+    ...(word('x2apic') === 'on' ? { mode: 'x2apic' } : {}),
+    ...(word('interrupts') === 'on' ? { interrupts: true } : {}),
+  };
+  return {
+    ...(Object.keys(vm).length > 0 ? { vm } : {}),
+    ...(Object.keys(apic).length > 0 ? { apics: Array.from({ length: vcpus }, () => apic) } : {}),
+  };
+};
+
 /** The machine that the words describe; what they do not say is usual. */
 export const machineOf = (words: readonly Word[], report: Report): MachineSize => {
   const given = readWords(words, report);
@@ -130,5 +184,6 @@ export const machineOf = (words: readonly Word[], report: Report): MachineSize =
     frames: Math.max(frames, needed),
     boot: given.get('boot')?.value === 'reset' ? 'reset' : 'settled',
     enableApicv: given.get('apicv')?.value !== 'off',
+    ...apicsOf(given, vcpus),
   };
 };

@@ -1,30 +1,17 @@
 /** A program block: its words become instructions, `repeat` becomes counters and jumps. */
-import { APIC_DEFAULT_PHYS_BASE } from '../../state/addresses.ts';
-import { APIC_TASKPRI } from '../../state/lapic.ts';
 import { limits } from '../../state/limits.ts';
-import { PAGE_SIZE } from '../../state/machine.ts';
 import {
   type ActorKind,
-  APIC_ACCESS_PAGE,
   type Instruction,
   type InstructionSpec,
   instructionSpecs,
   type Op,
-  type Operand,
   type Program,
 } from '../../state/program.ts';
 import { instead } from '../diagnostics.ts';
 import type { ProgramItem, Repeat, Word } from '../parse/tree.ts';
-import { bigintOf, numberIn, type Report } from './context.ts';
-
-/** How the APIC-access page is written where a page is wanted. */
-export const apicAccessPageName = 'apic-access-page';
-
-export interface ProgramContext {
-  readonly kind: ActorKind;
-  readonly memoryPages: number;
-  readonly report: Report;
-}
+import { numberIn } from './context.ts';
+import { operandOf, type ProgramContext } from './operands.ts';
 
 type Spec = InstructionSpec & { readonly op: Op };
 
@@ -39,85 +26,11 @@ const kindNames: Readonly<Record<ActorKind, string>> = {
   irq: 'an interrupt actor',
   mm: 'the memory manager',
   user: 'user space',
-};
-
-const gpaOf = (word: Word, { memoryPages, report }: ProgramContext): number | undefined => {
-  const value = numberIn(
-    word,
-    {
-      min: 0,
-      max: 2 ** 52 - 1,
-      what: 'a guest-physical address',
-      isHex: true,
-    },
-    report,
-  );
-  if (value === undefined) return undefined;
-  if (value % 4 !== 0) {
-    report(word, 'a guest access is 4-byte aligned; choose a multiple of 4');
-    return undefined;
-  }
-  const inApic = value - APIC_DEFAULT_PHYS_BASE;
-  if (inApic >= 0 && inApic < PAGE_SIZE) {
-    if (inApic === APIC_TASKPRI) return value;
-    report(
-      word,
-      'this version models the TPR, offset 0x080, only; write ' +
-        `0x${(APIC_DEFAULT_PHYS_BASE + APIC_TASKPRI).toString(16)}`,
-    );
-    return undefined;
-  }
-  if (value < memoryPages * PAGE_SIZE) return value;
-  report(
-    word,
-    memoryPages === 0
-      ? 'the guest has no memory; write "memory 1" or more in the machine block'
-      : `guest memory ends before 0x${(memoryPages * PAGE_SIZE).toString(16)}; ` +
-          'choose a lower address or more memory',
-  );
-  return undefined;
-};
-
-const pageOf = (word: Word, { memoryPages, report }: ProgramContext): number | undefined => {
-  if (word.text === apicAccessPageName) return APIC_ACCESS_PAGE;
-  if (!word.isNumber) {
-    report(word, `"${word.text}" is no page; write ${apicAccessPageName} or the number of a page`);
-    return undefined;
-  }
-  if (memoryPages === 0 && bigintOf(word.text) !== undefined) {
-    report(word, 'the guest has no memory; write "memory 1" or more in the machine block');
-    return undefined;
-  }
-  return numberIn(
-    word,
-    {
-      min: 0,
-      max: memoryPages - 1,
-      what: 'a page of guest memory',
-      isHex: true,
-    },
-    report,
-  );
-};
-
-const operandOf = (operand: Operand, word: Word, context: ProgramContext): number | undefined => {
-  switch (operand.kind) {
-    case 'gpa':
-      return gpaOf(word, context);
-    case 'page':
-      return pageOf(word, context);
-    case 'u32':
-      return numberIn(
-        word,
-        {
-          min: 0,
-          max: 0xffff_ffff,
-          what: `the ${operand.name}`,
-          isHex: true,
-        },
-        context.report,
-      );
-  }
+  sched: 'the scheduler',
+  dev: 'a device',
+  iommu: 'the IOMMU',
+  clock: 'the clock',
+  timer: 'a timer',
 };
 
 const allOps: readonly string[] = instructionSpecs.map((spec) => spec.op);
@@ -143,30 +56,62 @@ const unknownOp = (word: Word, { kind, report }: ProgramContext): void => {
   }
 };
 
+/** How many words behind an instruction that does not belong here are its operands. */
+const operandsBehind = (items: readonly ProgramItem[], index: number): number => {
+  const { word } = items[index] as { word: Word };
+  const specs: readonly Spec[] = instructionSpecs;
+  const most = specs.find(({ op }) => op === word.text)?.operands.length;
+  let taken = 0;
+  for (;;) {
+    const item = items[index + 1 + taken];
+    if (!isOperand(item) || taken === most) return taken;
+    if (most === undefined && !item.word.isNumber) return taken;
+    taken++;
+  }
+};
+
 interface Emitter {
   readonly context: ProgramContext;
   readonly out: Instruction[];
+  /** where the interrupt handler begins */
+  handler: Word | undefined;
 }
+
+type Rule = (emitter: Emitter, depth: number) => string | undefined;
+
+/** Instructions that cannot stand everywhere; each says what is wrong with its place. */
+const placeRules: Readonly<Partial<Record<Op, Rule>>> = {
+  handler: ({ handler }, depth) => {
+    if (depth > 0) return 'a handler cannot begin inside repeat; write it behind the program';
+    return handler === undefined ? undefined : 'there is a handler already; join the two';
+  },
+  iret: ({ handler }) =>
+    handler === undefined ? 'only a handler returns; write "handler" before it' : undefined,
+  sti: ({ handler }) =>
+    handler === undefined ? undefined : 'a handler keeps interrupts off to its iret; remove sti',
+};
+
+const checkPlace = (word: Word, op: Op, depth: number, emitter: Emitter): void => {
+  const fault = placeRules[op]?.(emitter, depth);
+  if (fault !== undefined) emitter.context.report(word, fault);
+  if (op === 'handler') emitter.handler ??= word;
+};
 
 /** One instruction with its operands; returns how many items it took. */
 const emitInstruction = (
   items: readonly ProgramItem[],
   index: number,
-  { context, out }: Emitter,
+  depth: number,
+  emitter: Emitter,
 ): number => {
+  const { context, out } = emitter;
   const { word } = items[index] as { word: Word };
   const spec = specsOf(context.kind).find(({ op }) => op === word.text);
   if (spec === undefined) {
     unknownOp(word, context);
-    let taken = 1;
-    for (
-      let next = items[index + taken];
-      next?.kind === 'word' && next.word.isNumber;
-      next = items[index + taken]
-    )
-      taken++;
-    return taken;
+    return 1 + operandsBehind(items, index);
   }
+  checkPlace(word, spec.op, depth, emitter);
   const operands: number[] = [];
   for (const [i, operand] of spec.operands.entries()) {
     const item = items[index + 1 + i];
@@ -191,6 +136,10 @@ const emitRepeat = (repeat: Repeat, depth: number, emitter: Emitter): void => {
     report(repeat.head, `repeat nests at most ${limits.loopNesting} deep; write it flatter`);
     return;
   }
+  if (emitter.handler !== undefined) {
+    report(repeat.head, 'a handler has no loops; write its instructions out');
+    return;
+  }
   if (repeat.count === undefined) report(repeat.head, 'repeat lacks its count; write repeat 3 {');
   const count =
     repeat.count === undefined
@@ -209,13 +158,18 @@ const emitItems = (items: readonly ProgramItem[], depth: number, emitter: Emitte
     if (item.kind === 'repeat') {
       emitRepeat(item, depth, emitter);
       i++;
-    } else i += emitInstruction(items, i, emitter);
+    } else i += emitInstruction(items, i, depth, emitter);
   }
 };
 
 /** The instructions of a block; those that are wrong are reported and left out. */
 export const programOf = (items: readonly ProgramItem[], context: ProgramContext): Program => {
   const out: Instruction[] = [];
-  emitItems(items, 0, { context, out });
+  const emitter: Emitter = { context, out, handler: undefined };
+  emitItems(items, 0, emitter);
+  const last = out.findLast(({ op }) => op !== 'loop-end');
+  if (emitter.handler !== undefined && last?.op !== 'iret') {
+    context.report(emitter.handler, 'the handler does not end; write iret at its end');
+  }
   return out;
 };

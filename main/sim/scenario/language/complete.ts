@@ -1,7 +1,9 @@
 /** Completion: what may be written at a place. */
 import { profiles, switches, switchOf } from '../../state/switches.ts';
+import { actorsWithBlocks } from '../compile/actors.ts';
 import { machineKeys } from '../compile/machine.ts';
-import { apicAccessPageName, specsOf } from '../compile/program.ts';
+import { apicAccessPageName } from '../compile/operands.ts';
+import { specsOf } from '../compile/program.ts';
 import type { Span } from '../diagnostics.ts';
 import { expressionFunctions } from '../expression.ts';
 import { continuations, type Outline, outlineOf, valueNames } from './fields.ts';
@@ -46,18 +48,49 @@ const keyword = ({ word, doc, insert }: words.KeywordDoc): Offer =>
   offer('keyword', word, doc, { insertText: insert ?? word });
 
 const newPrograms = ({ vcpus, programmed }: Outline): Offer[] =>
-  [...Array.from({ length: vcpus }, (_, i) => `vcpu${i}`), 'mm', 'user', 'sched']
+  [...Array.from({ length: vcpus }, (_, i) => `vcpu${i}`), ...actorsWithBlocks]
     .filter((name) => !programmed.includes(name))
     .map((name) => offer('actor', name, `what ${name} does`, { insertText: `${name} {  }` }));
 
-const operandOffers = ({ of }: Extract<Place, { kind: 'operand' }>): Offer[] => {
+/** Well-known registers: what a guest does most with its APIC. */
+const registers: readonly (readonly [string, string])[] = [
+  ['0xfee00080', 'TPR'],
+  ['0xfee000b0', 'EOI'],
+  ['0xfee000f0', 'SPIV'],
+  ['0xfee00300', 'ICR'],
+  ['0xfee00310', 'ICR2: destination'],
+  ['0xfee00320', 'LVTT'],
+  ['0xfee00380', 'TMICT'],
+];
+const msrs: readonly (readonly [string, string])[] = [
+  ['0x1b', 'IA32_APIC_BASE'],
+  ['0x6e0', 'IA32_TSC_DEADLINE'],
+  ['0x808', 'TPR'],
+  ['0x80b', 'EOI'],
+  ['0x80f', 'SIVR'],
+  ['0x830', 'ICR'],
+  ['0x83f', 'SELF IPI'],
+];
+
+const operandOffers = (
+  { of }: Extract<Place, { kind: 'operand' }>,
+  { vcpus }: Outline,
+): Offer[] => {
+  const offered = (label: string, detail = ''): Offer => offer('value', label, of.doc, { detail });
+  const each = (prefix: string): Offer[] =>
+    Array.from({ length: vcpus }, (_, i) => offered(`${prefix}${i}`));
   switch (of.kind) {
     case 'page':
-      return [offer('value', apicAccessPageName, of.doc)];
+      return [offered(apicAccessPageName)];
     case 'gpa':
-      return [offer('value', '0xfee00080', of.doc, { detail: 'TPR' })];
+      return registers.map(([address, name]) => offered(address, name));
+    case 'msr':
+      return msrs.map(([number, name]) => offered(number, name));
+    case 'vcpu':
+    case 'cpu':
+      return each(of.kind);
     case 'u32':
-      return [];
+      return Object.keys(of.names ?? {}).map((name) => offered(name));
   }
 };
 
@@ -96,7 +129,7 @@ const offersAt = (place: Place, outline: Outline, vocabulary: Vocabulary): Offer
         keyword(words.repeatKeyword),
       ];
     case 'operand':
-      return operandOffers(place);
+      return operandOffers(place, outline);
     case 'schedule':
       return words.scheduleForms.map(keyword);
     case 'actor':

@@ -1,0 +1,61 @@
+/** What the instructions of actors do that are no vCPUs; those of vCPUs are done by the CPU. */
+
+import {
+  ioctlGetLapic,
+  ioctlSetLapic,
+  ioctlSetMpState,
+  ioctlSetVapicAddr,
+  programIoapic,
+} from './acts/ioctls.ts';
+import { postInterrupt } from './acts/iommu.ts';
+import { madvise_dontneed, migrate_page } from './host/mm.ts';
+import { resched_curr, set_next_task } from './host/sched.ts';
+import { kvm_inhibit_apic_access_page } from './kvm/apic_access_page.ts';
+import { kvm_set_or_clear_apicv_inhibit } from './kvm/apicv.ts';
+import { kvm_ioapic_set_irq } from './kvm/ioapic.ts';
+import { kvm_set_msi } from './kvm/irq_comm.ts';
+import { vmx_pi_start_assignment } from './kvm/vmx/pi_blocking.ts';
+import { hvaOfApicAccessPage, hvaOfGuestPage } from './state/addresses.ts';
+import { APIC_ACCESS_PAGE } from './state/program.ts';
+import { linux, type Machine, type Steps } from './steps.ts';
+
+type Act = (m: Machine, operands: readonly number[]) => Steps<unknown>;
+
+const hvaOfPage = (page: number): number =>
+  page === APIC_ACCESS_PAGE ? hvaOfApicAccessPage : hvaOfGuestPage(page);
+
+const msiAddress = 0xfee0_0000;
+
+/** The address of an MSI that goes to one vCPU by its APIC ID. */
+const addressTo = (m: Machine, vcpu: number): number =>
+  msiAddress + ((m.vcpu[vcpu]!.vcpu_id & 0xff) << 12);
+
+const sendMsi = (m: Machine, address: number, data: number): Steps<unknown> =>
+  kvm_set_msi(m, { address_lo: address, address_hi: 0, data });
+
+const tick = linux('kernel/time/timekeeping.c', function* tick(m: Machine, ns: number) {
+  yield m.step('{ns} ns pass', ns);
+  m.vm.now += ns;
+});
+
+export const acts: Readonly<Record<string, Act>> = {
+  migrate: (m, [page]) => migrate_page(m, hvaOfPage(page!)),
+  'madvise-dontneed': (m, [page]) => madvise_dontneed(m, hvaOfPage(page!)),
+  'inhibit-apic-access-page': (m) => kvm_inhibit_apic_access_page(m),
+  'inhibit-apicv': (m, [reason]) => kvm_set_or_clear_apicv_inhibit(m, reason!, true),
+  'uninhibit-apicv': (m, [reason]) => kvm_set_or_clear_apicv_inhibit(m, reason!, false),
+  'assign-device': (m) => vmx_pi_start_assignment(m),
+  redirect: (m, [pin, low, vcpu]) => programIoapic(m, pin!, low!, m.vcpu[vcpu!]!.vcpu_id << 24),
+  'get-lapic': (m, [vcpu]) => ioctlGetLapic(m, vcpu!),
+  'set-lapic': (m, [vcpu, vector]) => ioctlSetLapic(m, vcpu!, vector!),
+  'set-mp-state': (m, [vcpu, state]) => ioctlSetMpState(m, vcpu!, state!),
+  'set-vapic-addr': (m, [vcpu, gpa]) => ioctlSetVapicAddr(m, vcpu!, gpa!),
+  preempt: (m, [vcpu]) => resched_curr(m, vcpu!),
+  'run-on': (m, [vcpu, cpu]) => set_next_task(m, vcpu!, cpu!),
+  msi: (m, [vector, vcpu]) => sendMsi(m, addressTo(m, vcpu!), vector!),
+  'write-msi': (m, [address, data]) => sendMsi(m, address!, data!),
+  raise: (m, [pin]) => kvm_ioapic_set_irq(m, pin!, 1),
+  lower: (m, [pin]) => kvm_ioapic_set_irq(m, pin!, 0),
+  post: (m, [vector, vcpu]) => postInterrupt(m, vcpu!, vector!),
+  advance: (m, [ns]) => tick(m, ns!),
+};

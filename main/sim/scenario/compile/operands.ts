@@ -1,0 +1,124 @@
+/** The operands of instructions: words become numbers, and those that mean nothing are reported. */
+import { APIC_DEFAULT_PHYS_BASE } from '../../state/addresses.ts';
+import { APIC_BASE_MSR } from '../../state/apicdef.ts';
+import { PAGE_SIZE } from '../../state/machine.ts';
+import {
+  type ActorKind,
+  APIC_ACCESS_PAGE,
+  type Operand,
+  type OperandKind,
+} from '../../state/program.ts';
+import { instead } from '../diagnostics.ts';
+import type { Word } from '../parse/tree.ts';
+import { bigintOf, numberIn, type Report } from './context.ts';
+
+/** How the APIC-access page is written where a page is wanted. */
+export const apicAccessPageName = 'apic-access-page';
+
+export interface ProgramContext {
+  readonly kind: ActorKind;
+  readonly vcpus: number;
+  readonly memoryPages: number;
+  readonly report: Report;
+}
+
+type Read = (operand: Operand, word: Word, context: ProgramContext) => number | undefined;
+
+const noMemory = 'the guest has no memory; write "memory 1" or more in the machine block';
+
+/** What is wrong with an access inside the page of the local APIC. */
+const apicFault = (offset: number, width: number): string | undefined =>
+  offset + width > PAGE_SIZE
+    ? 'the access reaches beyond the page of the APIC; choose a lower address'
+    : undefined;
+
+const memoryFault = (gpa: number, width: number, memoryPages: number): string | undefined => {
+  if (gpa % width !== 0) {
+    return `an access to guest memory is ${width}-byte aligned; choose a multiple of ${width}`;
+  }
+  if (gpa < memoryPages * PAGE_SIZE) return undefined;
+  return memoryPages === 0
+    ? noMemory
+    : `guest memory ends before 0x${(memoryPages * PAGE_SIZE).toString(16)}; ` +
+        'choose a lower address or more memory';
+};
+
+const gpaOf: Read = ({ width = 4 }, word, { memoryPages, report }) => {
+  const what = 'a guest-physical address';
+  const value = numberIn(word, { min: 0, max: 2 ** 52 - 1, what, isHex: true }, report);
+  if (value === undefined) return undefined;
+  const inApic = value - APIC_DEFAULT_PHYS_BASE;
+  const fault =
+    inApic >= 0 && inApic < PAGE_SIZE
+      ? apicFault(inApic, width)
+      : memoryFault(value, width, memoryPages);
+  if (fault === undefined) return value;
+  report(word, fault);
+  return undefined;
+};
+
+const pageOf: Read = (_, word, { memoryPages, report }) => {
+  if (word.text === apicAccessPageName) return APIC_ACCESS_PAGE;
+  if (!word.isNumber) {
+    report(word, `"${word.text}" is no page; write ${apicAccessPageName} or the number of a page`);
+    return undefined;
+  }
+  if (memoryPages === 0 && bigintOf(word.text) !== undefined) {
+    report(word, noMemory);
+    return undefined;
+  }
+  const what = 'a page of guest memory';
+  return numberIn(word, { min: 0, max: memoryPages - 1, what, isHex: true }, report);
+};
+
+/** One of as many as there are vCPUs: `vcpu1`, `cpu1`, or only the number. */
+const oneOfMany =
+  (prefix: 'vcpu' | 'cpu', what: string): Read =>
+  (_, word, { vcpus, report }) => {
+    const text = new RegExp(`^${prefix}(\\d+)$`).exec(word.text)?.[1] ?? word.text;
+    if (bigintOf(text) === undefined) {
+      const last = `${prefix}${vcpus - 1}`;
+      report(word, `"${word.text}" is no ${what}; write ${prefix}0 to ${last}`);
+      return undefined;
+    }
+    return numberIn({ ...word, text }, { min: 0, max: vcpus - 1, what: `a ${what}` }, report);
+  };
+
+const numberOf: Read = ({ name, max = 0xffff_ffff, names }, word, { report }) => {
+  const named = names?.[word.text];
+  if (named !== undefined) return named;
+  if (names !== undefined && !word.isNumber) {
+    report(word, `"${word.text}" is no ${name}; ${instead(word.text, Object.keys(names))}`);
+    return undefined;
+  }
+  return numberIn(word, { min: 0, max, what: `the ${name}`, isHex: true }, report);
+};
+
+const IA32_APIC_BASE = 0x1b;
+const IA32_TSC_DEADLINE = 0x6e0;
+const x2apicMsrs = 0x100;
+
+const isOfApic = (msr: number): boolean =>
+  msr === IA32_APIC_BASE ||
+  msr === IA32_TSC_DEADLINE ||
+  (msr >= APIC_BASE_MSR && msr < APIC_BASE_MSR + x2apicMsrs);
+
+const msrOf: Read = (operand, word, context) => {
+  const value = numberOf(operand, word, context);
+  if (value === undefined || isOfApic(value)) return value;
+  context.report(word, 'this MSR is not of the APIC; write 0x1b, 0x6e0, or 0x800 to 0x8ff');
+  return undefined;
+};
+
+const readers: Readonly<Record<OperandKind, Read>> = {
+  gpa: gpaOf,
+  page: pageOf,
+  vcpu: oneOfMany('vcpu', 'vCPU'),
+  cpu: oneOfMany('cpu', 'CPU'),
+  msr: msrOf,
+  u32: numberOf,
+};
+
+/** The number that the word means; says what is wrong otherwise. */
+export const operandOf: Read = (operand, word, context) =>
+  readers[operand.kind](operand, word, context);
