@@ -17,7 +17,7 @@ import { kvm_set_msi } from './kvm/irq_comm.ts';
 import { vmx_pi_start_assignment } from './kvm/vmx/pi_blocking.ts';
 import { hvaOfApicAccessPage, hvaOfGuestPage } from './state/addresses.ts';
 import { APIC_ACCESS_PAGE } from './state/program.ts';
-import { linux, type Machine, type Steps } from './steps.ts';
+import { type Machine, type Steps, scenarioActor } from './steps.ts';
 
 type Act = (m: Machine, operands: readonly number[]) => Steps<unknown>;
 
@@ -33,7 +33,7 @@ const addressTo = (m: Machine, vcpu: number): number =>
 const sendMsi = (m: Machine, address: number, data: number): Steps<unknown> =>
   kvm_set_msi(m, { address_lo: address, address_hi: 0, data });
 
-const tick = linux('kernel/time/timekeeping.c', function* tick(m: Machine, ns: number) {
+const tick = scenarioActor(function* tick(m: Machine, ns: number) {
   yield m.step('{ns} ns pass', ns);
   m.vm.now += ns;
 });

@@ -50,7 +50,7 @@ test('a star stays inside one component, two stars do not', async () => {
 });
 
 test('no glob takes long', async () => {
-  for (const glob of [`${'*'.repeat(121)}z`, '**e**e**e**e**e**e**e**e**z', '*.'.repeat(60)]) {
+  for (const glob of [`${'*'.repeat(121)}Z`, '**e**e**e**e**e**e**e**e**Z', '*.'.repeat(60)]) {
     expect((await apicscope(['fields', glob])).status).toBe(1);
   }
   const { status, err } = await apicscope(['fields', 'v'.repeat(100_000)]);

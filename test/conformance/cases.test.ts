@@ -2,7 +2,6 @@
 // a suite of at most 24. `cases` has them in the form of the reference.
 
 import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test, vi } from 'vitest';
 import { adapters } from '../../main/conformance/adapters.ts';

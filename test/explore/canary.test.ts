@@ -110,7 +110,10 @@ test.each(offs)(
     // The request of v4.15 and v5.8 came without the retry check: with it they are right as well.
     const without = id === 'apic-reload-hook' ? { 'apic-reload-retry': 'off' } : {};
     const caught = caughtBy({ [id]: value, ...without });
-    expect([name, caught === undefined]).toEqual([name, name in uncaught || undriven.includes(name)]);
+    expect([name, caught === undefined]).toEqual([
+      name,
+      name in uncaught || undriven.includes(name),
+    ]);
   },
 );
 

@@ -8,61 +8,64 @@ import {
 import { kvm_lapic_set_vapic_addr } from '../kvm/lapic/vapic.ts';
 import { kvm_arch_vcpu_ioctl_set_mpstate } from '../kvm/mp_state.ts';
 import { APIC_IRR } from '../state/apicdef.ts';
-import { type Condition, linux, type Machine } from '../steps.ts';
-
-const file = 'virt/kvm/kvm_main.c';
+import { type Condition, type Machine, scenarioActor } from '../steps.ts';
 
 /** Nothing but vcpu_run itself is on the stack of the thread, and it has not locked SRCU yet. */
 const isOutsideRun: Condition = (m, vcpu) =>
   m.actor[vcpu]!.depth <= 1 && m.vcpu[vcpu]!.srcu_idx === -1;
 
 /** KVM_GET_LAPIC. */
-export const ioctlGetLapic = linux(file, function* ioctlGetLapic(m: Machine, vcpu: number) {
+export const ioctlGetLapic = scenarioActor(function* ioctlGetLapic(m: Machine, vcpu: number) {
   yield m.park('take the mutex of the vCPU: it is outside KVM_RUN', isOutsideRun, vcpu);
   yield* kvm_vcpu_ioctl_get_lapic(m, vcpu);
 });
 
 /** KVM_GET_LAPIC, a change in user space, and KVM_SET_LAPIC, as a migration does it. */
-export const ioctlSetLapic = linux(
-  file,
-  function* ioctlSetLapic(m: Machine, vcpu: number, vector: number) {
-    yield m.park('take the mutex of the vCPU: it is outside KVM_RUN', isOutsideRun, vcpu);
-    const state: LapicState | undefined = yield* kvm_vcpu_ioctl_get_lapic(m, vcpu);
-    if (state === undefined) return;
-    yield m.step('user space adds vector {vector} to IRR', vector);
-    state[(APIC_IRR >>> 2) + 4 * (vector >>> 5)]! |= 1 << (vector & 31);
-    yield* kvm_vcpu_ioctl_set_lapic(m, vcpu, state);
-  },
-);
+export const ioctlSetLapic = scenarioActor(function* ioctlSetLapic(
+  m: Machine,
+  vcpu: number,
+  vector: number,
+) {
+  yield m.park('take the mutex of the vCPU: it is outside KVM_RUN', isOutsideRun, vcpu);
+  const state: LapicState | undefined = yield* kvm_vcpu_ioctl_get_lapic(m, vcpu);
+  if (state === undefined) return;
+  yield m.step('user space adds vector {vector} to IRR', vector);
+  state[(APIC_IRR >>> 2) + 4 * (vector >>> 5)]! |= 1 << (vector & 31);
+  yield* kvm_vcpu_ioctl_set_lapic(m, vcpu, state);
+});
 
 /** KVM_SET_MP_STATE. */
-export const ioctlSetMpState = linux(
-  file,
-  function* ioctlSetMpState(m: Machine, vcpu: number, state: number) {
-    yield m.park('take the mutex of the vCPU: it is outside KVM_RUN', isOutsideRun, vcpu);
-    yield* kvm_arch_vcpu_ioctl_set_mpstate(m, vcpu, state);
-  },
-);
+export const ioctlSetMpState = scenarioActor(function* ioctlSetMpState(
+  m: Machine,
+  vcpu: number,
+  state: number,
+) {
+  yield m.park('take the mutex of the vCPU: it is outside KVM_RUN', isOutsideRun, vcpu);
+  yield* kvm_arch_vcpu_ioctl_set_mpstate(m, vcpu, state);
+});
 
 /** KVM_SET_VAPIC_ADDR. */
-export const ioctlSetVapicAddr = linux(
-  file,
-  function* ioctlSetVapicAddr(m: Machine, vcpu: number, gpa: number) {
-    yield m.park('take the mutex of the vCPU: it is outside KVM_RUN', isOutsideRun, vcpu);
-    yield* kvm_lapic_set_vapic_addr(m, vcpu, gpa);
-  },
-);
+export const ioctlSetVapicAddr = scenarioActor(function* ioctlSetVapicAddr(
+  m: Machine,
+  vcpu: number,
+  gpa: number,
+) {
+  yield m.park('take the mutex of the vCPU: it is outside KVM_RUN', isOutsideRun, vcpu);
+  yield* kvm_lapic_set_vapic_addr(m, vcpu, gpa);
+});
 
 const firstRedirection = 0x10;
 
 /** Both halves of a redirection entry, the low one last: it is what unmasks the pin. */
-export const programIoapic = linux(
-  'arch/x86/kvm/ioapic.c',
-  function* programIoapic(m: Machine, pin: number, low: number, high: number) {
-    const register = firstRedirection + 2 * pin;
-    yield* ioapic_mmio_write(m, IOAPIC_REG_SELECT, register + 1);
-    yield* ioapic_mmio_write(m, IOAPIC_REG_WINDOW, high);
-    yield* ioapic_mmio_write(m, IOAPIC_REG_SELECT, register);
-    yield* ioapic_mmio_write(m, IOAPIC_REG_WINDOW, low);
-  },
-);
+export const programIoapic = scenarioActor(function* programIoapic(
+  m: Machine,
+  pin: number,
+  low: number,
+  high: number,
+) {
+  const register = firstRedirection + 2 * pin;
+  yield* ioapic_mmio_write(m, IOAPIC_REG_SELECT, register + 1);
+  yield* ioapic_mmio_write(m, IOAPIC_REG_WINDOW, high);
+  yield* ioapic_mmio_write(m, IOAPIC_REG_SELECT, register);
+  yield* ioapic_mmio_write(m, IOAPIC_REG_WINDOW, low);
+});

@@ -12,7 +12,7 @@ const cpuOf = (ndst: number): number => (ndst >>> 8) & 0xff;
  * @omits urgent interrupts; entries of the table that remap only
  */
 export const postInterrupt = sdm(
-  'VT-d 5.2.3',
+  '5.2.3',
   function* postInterrupt(m: Machine, vcpu: number, vector: number) {
     const { pi_desc } = m.vcpu[vcpu]!;
     yield m.step('set vector {vector} in PIR; set ON unless SN is set', vector);

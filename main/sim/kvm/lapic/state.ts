@@ -16,10 +16,10 @@ import { EINVAL } from '../errno.ts';
 import { kvm_rtc_eoi_tracking_restore_one } from '../ioapic.ts';
 import { kvm_make_request } from '../kvm_main.ts';
 import { vmx_apicv_pre_state_restore } from '../vmx/apicv.ts';
-import { vmx_sync_pir_to_irr } from '../vmx/posted_intr.ts';
+import { vmx_hwapic_isr_update, vmx_sync_pir_to_irr } from '../vmx/posted_intr.ts';
 import { kvm_recalculate_apic_map, markApicMapDirty } from './apic_map.ts';
 import { apic_set_spiv, kvm_apic_calc_x2apic_ldr } from './identity.ts';
-import { apic_update_ppr, apic_x2apic_mode } from './priority.ts';
+import { apic_find_highest_isr, apic_update_ppr, apic_x2apic_mode } from './priority.ts';
 import { apic_manage_nmi_watchdog } from './registers.ts';
 import { kvm_apic_set_version } from './reset.ts';
 import { __start_apic_timer, apic_update_lvtt, cancel_apic_timer } from './timer.ts';
@@ -111,6 +111,11 @@ export const kvm_apic_set_state = kvm(
     yield* apic_update_ppr(m, vcpu);
     yield* restoreTimer(m, vcpu);
     yield* kvm_apic_update_apicv(m, vcpu);
+    // Older kernels write SVI here, and nowhere else where it changes with the mode.
+    if (m.vcpu[vcpu]!.apic.apicv_active && !m.on('svi-on-activation')) {
+      yield m.step('SVI = the highest vector in service');
+      vmx_hwapic_isr_update(m, vcpu, apic_find_highest_isr(m, vcpu));
+    }
     yield m.step('make EVENT');
     kvm_make_request(m, vcpu, KVM_REQ.EVENT);
     if (m.vm.irqchip_mode === irqchipMode.KERNEL) {
