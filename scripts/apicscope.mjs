@@ -2,7 +2,7 @@
 
 // The command line program: makes sure of the packages, then runs main/cli.ts under the project's own Node.
 
-import { enableCompileCache } from 'node:module';
+import nodeModule from 'node:module';
 import { foreground } from './setup/foreground.mjs';
 import { entry, inRoot, projectNode } from './setup/project.mjs';
 import { setUpPackages } from './setup.mjs';
@@ -16,7 +16,7 @@ await entry(async () => {
   if (process.features.typescript === 'strip') {
     process.chdir(folder);
     // Compiled once and kept, the sources load in less than half the time.
-    enableCompileCache(inRoot('node_modules', '.cache', 'apicscope'));
+    nodeModule.enableCompileCache?.(inRoot('node_modules', '.cache', 'apicscope'));
     const { runAsProgram } = await import('../main/cli.ts');
     await runAsProgram();
     return process.exitCode;
