@@ -2,7 +2,7 @@
 
 import { expect, test, vi } from 'vitest';
 import { profiles } from '#sim/state/switches.ts';
-import { compileText } from '../sim/scenario_run.ts';
+import { compileText, libraryIds, scenarioText } from '../sim/scenario_run.ts';
 import { complaints, seeds } from './complaints.ts';
 
 // Work is bounded by steps and seeds; a slow computer only takes longer.
@@ -19,13 +19,28 @@ mm1   { migrate 1  madvise-dontneed 1 }
 expect clean
 `;
 
+// v4.15 is what R01 is about: only with the retry check is it protected at all.
+const protectionsOf = (profile: string): Readonly<Record<string, string>> =>
+  profile === 'k4.15' ? { 'apic-reload-retry': 'on' } : {};
+
 test.each(profiles.map(({ id }) => id))(
   `%s with its protections is clean under ${seeds} random schedules of everything`,
   (profile) => {
-    // v4.15 is what R01 is about: only with the retry check is it protected at all.
-    const switches = profile === 'k4.15' ? { 'apic-reload-retry': 'on' } : {};
-    const scenario = compileText(everything(profile), { switches });
+    const scenario = compileText(everything(profile), { switches: protectionsOf(profile) });
     expect(complaints(scenario, profile)).toEqual([]);
+  },
+);
+
+const seedsOfInterrupts = 25;
+
+test.each(profiles.map(({ id }) => id))(
+  `%s delivers interrupts in ${seedsOfInterrupts} random orders of each scenario, and is clean`,
+  (profile) => {
+    for (const id of libraryIds.filter((one) => one.startsWith('apic-'))) {
+      const text = scenarioText(id).replaceAll(/^(set|profile) .*$/gm, '');
+      const scenario = compileText(text, { profile, switches: protectionsOf(profile) });
+      expect(complaints(scenario, `${id} under ${profile}`, seedsOfInterrupts)).toEqual([]);
+    }
   },
 );
 
