@@ -152,7 +152,7 @@ function addRuns(add: Add): void {
   add(
     'conformance <paths...>',
     'run conformance cases, from files or from all files of a folder',
-    ['conformance shared/conformance', 'conformance kvm_ipi_routing.json --case kir-00005'],
+    ['conformance test/conformance/cases', 'conformance kvm_ipi_routing.json --case kir-00005'],
     async () => (await import('./commands/conformance.ts')).conformance,
   )
     .option('--suite <name>', 'only the suite of this name, or of the file of this name')

@@ -36,7 +36,6 @@ const notInAnyScenario: Readonly<Record<string, string>> = {
   pic_unlock: pic,
   tdx_deliver_interrupt: tdx,
   tdx_protected_apic_has_interrupt: tdx,
-  vcpu_load_eoi_exitmap: nested,
   vmx_check_nested_events: nested,
 };
 

@@ -5,7 +5,7 @@ import { type Body, kvm, type Machine, type Steps } from '../steps.ts';
 import { kvm_vcpu_update_apicv } from './apicv.ts';
 import { process_nmi, process_smi } from './inject.ts';
 import { noteTaken } from './kvm_main.ts';
-import { vcpu_scan_ioapic, vmx_load_eoi_exitmap } from './lapic/eoi.ts';
+import { vcpu_load_eoi_exitmap, vcpu_scan_ioapic } from './lapic/eoi.ts';
 import {
   vmx_flush_tlb_all,
   vmx_flush_tlb_current,
@@ -85,7 +85,7 @@ const handlers: readonly Handler[] = [
   { request: KVM_REQ.NMI, handle: process_nmi },
   { request: KVM_REQ.IOAPIC_EOI_EXIT, exit: ioapicEoiExit },
   { request: KVM_REQ.SCAN_IOAPIC, handle: vcpu_scan_ioapic },
-  { request: KVM_REQ.LOAD_EOI_EXITMAP, handle: vmx_load_eoi_exitmap },
+  { request: KVM_REQ.LOAD_EOI_EXITMAP, handle: vcpu_load_eoi_exitmap },
   { request: KVM_REQ.APIC_PAGE_RELOAD, handle: kvm_vcpu_reload_apic_access_page },
   { request: KVM_REQ.APICV_UPDATE, handle: kvm_vcpu_update_apicv },
   { request: KVM_REQ.APF_READY },
