@@ -5,6 +5,7 @@
 // at the machine, the operation runs, and every key of `expect` is read and compared.
 // A name that no table has makes the case fail; nothing is skipped in silence.
 
+import { defaultProfile } from '#sim/state/switches.ts';
 import type { Machine } from '#sim/steps.ts';
 
 export type Json = null | boolean | number | string | readonly Json[] | JsonObject;
@@ -42,7 +43,7 @@ export interface Plan {
   readonly suite: string;
   /** `given`, with the suite's `defaults` under it */
   readonly given: JsonObject;
-  /** the profile that the run asked for, or the default one */
+  /** the kernel that is modelled */
   readonly profile: string;
 }
 
@@ -55,6 +56,8 @@ export type Read<B> = (bench: B, expected: Json, answer: Answer) => Observed;
 
 /** The tables; those of a suite come before those of the model. */
 export interface Tables<B> {
+  /** the newest kernel that can give the answers of the suite, if that is not the newest of all */
+  readonly profile?: string;
   /** applied in the order of this table; `unused` for keys that `prepare` has read */
   readonly givens?: Readonly<Record<string, Give<B>>>;
   readonly ops?: Readonly<Record<string, Operate<B>>>;
@@ -84,6 +87,8 @@ export interface Trial {
 /** An adapter as the runner sees it. */
 export interface Adapter {
   readonly model: string;
+  /** the kernel that a suite is about, unless the run asks for one */
+  profileFor(suite: string): string;
   start(plan: Plan): Trial;
 }
 
@@ -103,7 +108,11 @@ const own = <T>(table: Readonly<Record<string, T>> | undefined, name: string): T
 
 /** Makes the runner's form of an adapter; `B` is known to nobody else. */
 export function adapter<B extends Bench>(spec: AdapterSpec<B>): Adapter {
-  return { model: spec.model, start: (plan) => startTrial(spec, plan) };
+  return {
+    model: spec.model,
+    profileFor: (suite) => own(spec.suites, suite)?.profile ?? defaultProfile,
+    start: (plan) => startTrial(spec, plan),
+  };
 }
 
 function startTrial<B extends Bench>(spec: AdapterSpec<B>, plan: Plan): Trial {

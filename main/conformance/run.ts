@@ -1,5 +1,6 @@
 // Runs cases: prepares the machine of each, performs its operations, and compares.
 
+import { defaultProfile } from '#sim/state/switches.ts';
 import type { Adapter, Json, JsonObject, Plan, Trial } from './adapter.ts';
 import { type Difference, differences } from './compare.ts';
 import type { Case, Suite } from './load.ts';
@@ -13,6 +14,8 @@ export interface Failure {
 
 export interface SuiteResult {
   readonly suite: string;
+  /** the kernel that was modelled */
+  readonly profile: string;
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
@@ -27,21 +30,19 @@ export interface Result {
 }
 
 export interface Options {
-  readonly profile: string;
+  /**
+   * the kernel; else the newest that each suite is about and, for cases that say what Linux 6.16
+   * did, that one too
+   */
+  readonly profile?: string;
   /** only this case of each suite; the others count as skipped */
   readonly only?: string;
   /** called after each case */
   readonly progress?: (suite: string) => void;
 }
 
-/**
- * The kernel whose answers the cases give: Linux 6.16 with fixes up to those of 6.19, and none of
- * what was redone after it.
- */
-export const conformanceProfile = 'k6.19';
-
-/** Profiles of the kernels whose answers a case gives beside those that it expects. */
-export const asV616: ReadonlySet<string> = new Set(['k6.13']);
+/** The profile of the kernels whose answers a case gives beside those that it expects. */
+export const profileOfV616 = 'k6.13';
 
 export function runSuites(
   suites: readonly Suite[],
@@ -56,18 +57,20 @@ export function runSuites(
 
 function runSuite(suite: Suite, adapters: readonly Adapter[], options: Options): SuiteResult {
   const adapter = adapters.find((one) => one.model === suite.model);
+  const profile = options.profile ?? adapter?.profileFor(suite.suite) ?? defaultProfile;
   const chosen = suite.cases.filter((one) => options.only === undefined || one.id === options.only);
   const failures: Failure[] = [];
   for (const one of chosen) {
     const found =
       adapter === undefined
         ? [failed('model', `an adapter for ${suite.model}`, 'there is none')]
-        : runCase(adapter, suite, one, options.profile);
+        : runChosen(adapter, suite, one, options.profile);
     if (found.length > 0) failures.push(failureOf(one, found));
     options.progress?.(suite.suite);
   }
   return {
     suite: suite.suite,
+    profile,
     passed: chosen.length - failures.length,
     failed: failures.length,
     skipped: suite.cases.length - chosen.length,
@@ -91,6 +94,22 @@ function failureOf(one: Case, found: readonly Difference[]): Failure {
   };
 }
 
+/** Without a profile that is asked for a case is held to all that it says. */
+const runChosen = (
+  adapter: Adapter,
+  suite: Pick<Suite, 'suite'>,
+  one: Case,
+  profile: string | undefined,
+): Difference[] => {
+  if (profile !== undefined) return runCase(adapter, suite, one, profile);
+  const found = runCase(adapter, suite, one, adapter.profileFor(suite.suite));
+  const old = tellsOfV616(one) ? runCase(adapter, suite, one, profileOfV616) : [];
+  return [...found, ...old.map((d) => ({ ...d, path: `v6.16: ${d.path}` }))];
+};
+
+const tellsOfV616 = (one: Case): boolean =>
+  Object.keys(one.expectV616).length > 0 || one.differsInV616From !== undefined;
+
 /** All that is wrong in one case; an error in the model is a difference like any other. */
 export function runCase(
   adapter: Adapter,
@@ -105,10 +124,20 @@ export function runCase(
   } catch (error) {
     return [failed('given', 'can be prepared', sentenceOf(error))];
   }
-  const old = asV616.has(profile);
-  const steps = old ? one.steps.slice(0, one.differsInV616From) : one.steps;
-  const expect = old ? { ...one.expect, ...one.expectV616 } : one.expect;
-  return [...runSteps(trial, { ...one, steps, expect })];
+  return [...(profile === profileOfV616 ? runAsV616(trial, one) : runSteps(trial, one))];
+}
+
+/** From the step that the case names on Linux 6.16 went another way: there it has to differ. */
+function* runAsV616(trial: Trial, one: Case): Generator<Difference> {
+  const { differsInV616From: from, steps } = one;
+  const expect = { ...one.expect, ...one.expectV616 };
+  if (from === undefined) return yield* runSteps(trial, { ...one, expect });
+  const before = [...runSteps(trial, { ...one, steps: steps.slice(0, from), expect: {} })];
+  yield* before;
+  if (before.length > 0) return;
+  const there = [...runSteps(trial, { ...one, steps: steps.slice(from, from + 1), expect: {} })];
+  if (there.length > 0) return;
+  yield failed(`sequence[${from}]`, 'another answer than later kernels give', 'the same');
 }
 
 /** The steps up to the first that fails: what comes after it would only repeat the fault. */

@@ -28,7 +28,9 @@ test('cases that pass are status 0, and one document', async () => {
   expect(await answer<Result>('conformance', good)).toEqual({
     status: 0,
     json: {
-      suites: [{ suite: merges.suite, passed: 1, failed: 0, skipped: 0, failures: [] }],
+      suites: [
+        { suite: merges.suite, profile: 'k7.0', passed: 1, failed: 0, skipped: 0, failures: [] },
+      ],
       passed: 1,
       failed: 0,
       skipped: 0,
@@ -50,6 +52,11 @@ test('a case that fails is status 1, and is told with what came instead', async 
 test('a suite and a case can be chosen, the suite by its file too', async () => {
   const one = await answer<Result>('conformance', mixed, '--suite', 'merges', '--case', 'm-1');
   expect(one).toMatchObject({ status: 0, json: { passed: 1, failed: 0, skipped: 1 } });
+});
+
+test('the profile of all cases can be chosen, and is told', async () => {
+  const one = await answer<Result>('conformance', good, '--profile', 'k6.6');
+  expect(one).toMatchObject({ status: 0, json: { suites: [{ profile: 'k6.6', passed: 1 }] } });
 });
 
 test.each<{ args: string[]; says: RegExp }>([

@@ -65,9 +65,34 @@ test('an old kernel is held to what cases say of it', () => {
   const one = firstOf('old', { 'expect_v6.16': { tpr: 7 } });
   expect(run(one)).toEqual([]);
   expect(run(one, 'k6.13')).toEqual([{ path: 'tpr', expected: 7, got: 5 }]);
-  const sequence = [step(1, 1), step(2, 9)];
-  const over = { op: undefined, sequence, expect: {}, 'differs_in_v6.16_from_step': 1 };
-  const other = firstOf('old steps', over, { kind: 'sequence' });
-  expect(run(other)).toMatchObject([{ path: 'sequence[1].tpr' }]);
-  expect(run(other, 'k6.13')).toEqual([]);
+});
+
+test('where an old kernel goes another way it has to, and not before', () => {
+  const branching = (name: string, from: number) => {
+    const sequence = [step(1, 1), step(2, 9), step(3, 9)];
+    const over = { op: undefined, sequence, expect: {}, 'differs_in_v6.16_from_step': from };
+    return firstOf(name, over, { kind: 'sequence' });
+  };
+  expect(run(branching('branch', 1))).toMatchObject([{ path: 'sequence[1].tpr' }]);
+  expect(run(branching('branch', 1), 'k6.13')).toEqual([]);
+  expect(run(branching('late branch', 2), 'k6.13')).toMatchObject([{ path: 'sequence[1].tpr' }]);
+  expect(run(branching('early branch', 0), 'k6.13')).toEqual([
+    { path: 'sequence[0]', expected: 'another answer than later kernels give', got: 'the same' },
+  ]);
+});
+
+test('without a profile a suite has its own, and a case is held to its words on v6.16 too', () => {
+  const old = { ...goodCase, id: 'c-2', 'expect_v6.16': { tpr: 7 } };
+  const suite = load('eras', [goodCase, old]);
+  const newest = runSuites([suite], [toy], {});
+  expect(newest.suites[0]).toMatchObject({ profile: 'k7.0', passed: 1, failed: 1 });
+  expect(newest.suites[0]!.failures).toEqual([
+    { case: 'c-2', expected: { 'v6.16: tpr': 7 }, got: { 'v6.16: tpr': 5 } },
+  ]);
+  const older = { ...toy, profileFor: () => 'k6.19' };
+  expect(runSuites([suite], [older], {}).suites[0]!.profile).toBe('k6.19');
+  expect(runSuites([suite], [older], { profile: 'k6.6' })).toMatchObject({
+    suites: [{ profile: 'k6.6' }],
+    failed: 0,
+  });
 });

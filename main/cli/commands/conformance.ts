@@ -4,13 +4,7 @@ import { nearest } from '#sim/scenario/diagnostics.ts';
 import { profileOf, profiles } from '#sim/state/switches.ts';
 import { adapters } from '../../conformance/adapters.ts';
 import { loadSuites, type Suite } from '../../conformance/load.ts';
-import {
-  asV616,
-  conformanceProfile,
-  type Failure,
-  type Result,
-  runSuites,
-} from '../../conformance/run.ts';
+import { type Failure, type Options, type Result, runSuites } from '../../conformance/run.ts';
 import { InputError, shortened, unknownName } from '../../input_error.ts';
 import { type Output, plural, status, table } from '../output.ts';
 import type { Run } from '../program.ts';
@@ -26,18 +20,19 @@ export const conformance: Run<[readonly string[], ConformanceOptions]> = (
   paths,
   options,
 ) => {
-  const profile = knownProfile(options.profile ?? conformanceProfile);
+  const { profile, case: only } = options;
+  if (profile !== undefined && profileOf(profile) === undefined) {
+    const known = profiles.map((one) => one.id);
+    throw unknownName('profile', profile, known);
+  }
   const suites = chosenSuites(loadSuites(paths), options);
-  const result = runAll(output, suites, { ...options, profile });
+  const result = runAll(output, suites, {
+    ...(profile === undefined ? {} : { profile }),
+    ...(only === undefined ? {} : { only }),
+  });
   output.answer(result, () => textOf(result));
   return result.failed === 0 ? status.asAsked : status.broken;
 };
-
-/** A profile of the model, or one that only chooses what cases say of an older kernel. */
-function knownProfile(id: string): string {
-  if (profileOf(id) !== undefined || asV616.has(id)) return id;
-  throw unknownName('profile', id, [...new Set([...profiles.map((one) => one.id), ...asV616])]);
-}
 
 /** A suite is named by its own name or by that of its file. */
 function chosenSuites(all: readonly Suite[], options: ConformanceOptions): readonly Suite[] {
@@ -65,22 +60,13 @@ function unknownSuite(name: string, all: readonly Suite[]): InputError {
   return new InputError(`There is no suite "${shortened(name)}" in what was named; ${help}`);
 }
 
-interface Chosen {
-  readonly case?: string;
-  readonly profile: string;
-}
-
-function runAll(output: Output, suites: readonly Suite[], { profile, case: only }: Chosen): Result {
+function runAll(output: Output, suites: readonly Suite[], options: Options): Result {
   const bar = output.progress('conformance');
   const total = suites.reduce((sum, { cases }) => sum + cases.length, 0);
   let done = 0;
   const progress = (suite: string): void => bar.report(++done / total, suite);
   try {
-    return runSuites(suites, adapters, {
-      profile,
-      progress,
-      ...(only === undefined ? {} : { only }),
-    });
+    return runSuites(suites, adapters, { ...options, progress });
   } finally {
     bar.end();
   }
@@ -90,13 +76,13 @@ function runAll(output: Output, suites: readonly Suite[], { profile, case: only 
 const failuresShown = 10;
 
 function textOf({ suites, passed, failed, skipped }: Result): string {
-  const rows = suites.map((one) => [one.suite, one.passed, one.failed, one.skipped]);
+  const rows = suites.map((one) => [one.suite, one.profile, one.passed, one.failed, one.skipped]);
   const failures = suites.flatMap(({ suite, failures }) =>
     failures.map((failure) => failureText(suite, failure)),
   );
   const hidden = failures.length - failuresShown;
   return [
-    table(rows, ['suite', 'passed', 'failed', 'skipped']),
+    table(rows, ['suite', 'profile', 'passed', 'failed', 'skipped']),
     ...failures.slice(0, failuresShown),
     ...(hidden > 0 ? [`… and ${plural(hidden, 'more failure')}; --json has all of them`] : []),
     `${plural(passed, 'case')} passed, ${failed} failed, ${skipped} skipped`,

@@ -5,7 +5,7 @@ import type { Bits } from '#sim/arena/fields.ts';
 import { boot } from '#sim/boot.ts';
 import { limits } from '#sim/state/limits.ts';
 import type { ActorConfig, MachineConfig, VcpuConfig, VmConfig } from '#sim/state/program.ts';
-import { defaultProfile, profileOf } from '#sim/state/switches.ts';
+import { profileOf } from '#sim/state/switches.ts';
 import { baseOf } from '#sim/steps.ts';
 import type { Bench, JsonObject, Plan } from '../adapter.ts';
 import { done, type Halves, type LapicPage, need } from './functions.ts';
@@ -22,7 +22,7 @@ export interface Picture {
   readonly pv_unhalted: boolean;
   readonly kicks: number;
   readonly wakeups: number;
-  readonly mp_state: number;
+  readonly guest_intr_status: number;
 }
 
 export interface KvmBench extends Bench {
@@ -81,8 +81,8 @@ const actorsFor = (vcpus: number): ActorConfig[] => {
   ];
 };
 
-/** One more frame than the register pages, frame 0 and the APIC-access page need. */
-const framesBesides = 3;
+/** Frame 0, the APIC-access page, the page of guest memory, and one that is free. */
+const framesBesides = 4;
 
 export interface Wanted {
   readonly vm: JsonObject;
@@ -97,12 +97,12 @@ export function bootFor({ given, profile }: Plan, { vm, vcpus }: Wanted): KvmBen
   const config: MachineConfig = {
     vcpus: vcpus.length,
     frames: vcpus.length + framesBesides,
-    memoryPages: 0,
+    memoryPages: 1,
     boot: 'settled',
     enableApicv: vm['apicv'] === true,
     vm: vmConfigOf(vm),
     apics: vcpus,
-    switches: (profileOf(profile) ?? profileOf(defaultProfile))!.switches,
+    switches: profileOf(profile)!.switches,
     actors: actorsFor(vcpus.length),
   };
   return {

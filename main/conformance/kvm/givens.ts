@@ -1,8 +1,13 @@
 // What the keys of `given` lay on a machine whose vCPUs and APICs are there.
 
 import type { Bits } from '#sim/arena/fields.ts';
+import { alloc_page } from '#sim/host/frames.ts';
+import { pteOf } from '#sim/host/page_table.ts';
+import { readFrame, writeFrame } from '#sim/hw/memory.ts';
+import { hvaOfGuestPage } from '#sim/state/addresses.ts';
 import { apicEvent } from '#sim/state/lapic.ts';
 import { apicAttention } from '#sim/state/vcpu.ts';
+import type { Machine } from '#sim/steps.ts';
 import { type Give, type Json, type JsonObject, unused } from '../adapter.ts';
 import { type KvmBench, setRegister } from './bench.ts';
 import { done, need } from './functions.ts';
@@ -82,12 +87,28 @@ const status =
   };
 
 /** The address of the shared word; where it is does not matter. */
-const vapicAddr = 0x1000;
+const vapicAddr = 0x100;
+
+/** The frame of the page in guest memory where the vAPIC word is. */
+const vapicFrame = (m: Machine): number => {
+  const pte = m.pte[pteOf(m, hvaOfGuestPage(0))]!;
+  if (!pte.present) {
+    pte.pfn = alloc_page(m);
+    pte.present = true;
+  }
+  return pte.pfn;
+};
+
+export const vapicWordOf = (m: Machine): number => readFrame(m, vapicFrame(m), vapicAddr);
 
 /** Shares a word with the guest, as KVM_SET_VAPIC_ADDR does. */
 export const useVapic = ({ m }: KvmBench): void => {
-  m.vcpu[0]!.apic.vapic_addr = vapicAddr;
-  m.vcpu[0]!.apic_attention.set(apicAttention.CHECK_VAPIC);
+  const { apic, apic_attention } = m.vcpu[0]!;
+  apic.vapic_addr = vapicAddr;
+  apic.vapic_cache.gpa = vapicAddr;
+  apic.vapic_cache.hva = hvaOfGuestPage(0) + vapicAddr;
+  apic.vapic_cache.generation = m.vm.memslots_generation;
+  apic_attention.set(apicAttention.CHECK_VAPIC);
 };
 
 /** Laid on the machine before it is settled. */
@@ -123,7 +144,7 @@ export const givens: Readonly<Record<string, KvmGive>> = {
   },
   vapic_word: (bench, value) => {
     useVapic(bench);
-    bench.m.vcpu[0]!.vapic_word = numberOf(value);
+    writeFrame(bench.m, vapicFrame(bench.m), vapicAddr, numberOf(value));
   },
   // What the CPU has just written to the page, before KVM knows.
   vapic: (bench, value) => {

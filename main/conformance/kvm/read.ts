@@ -20,6 +20,7 @@ import {
   registersOf,
 } from './bench.ts';
 import { done, isModelled, type LapicPage, need } from './functions.ts';
+import { vapicWordOf } from './givens.ts';
 import { harvest, peek } from './settle.ts';
 import {
   inhibitReasons,
@@ -37,7 +38,7 @@ const vcpuOf = ({ m }: KvmBench, vcpu: number) => m.vcpu[vcpu]!;
 
 /** What is measured against later. */
 export const pictureOf = (bench: KvmBench, vcpu: number): Picture => {
-  const { apic, nmi_queued, smi_pending, requests, pv_unhalted, stat, mp_state } = vcpuOf(
+  const { apic, nmi_queued, smi_pending, requests, pv_unhalted, stat, vmcs01 } = vcpuOf(
     bench,
     vcpu,
   );
@@ -53,7 +54,7 @@ export const pictureOf = (bench: KvmBench, vcpu: number): Picture => {
     pv_unhalted,
     kicks: stat.kicks,
     wakeups: stat.wakeups,
-    mp_state,
+    guest_intr_status: vmcs01.guest_intr_status,
   };
 };
 
@@ -282,5 +283,5 @@ export const expects: Readonly<Record<string, Read<KvmBench>>> = {
   eoi_intercepted: forEach(handledVectors, ofLists),
   highest_stale_pending: (bench) => vcpuOf(bench, bench.subject).highest_stale_pending_ioapic_eoi,
   tmict: (bench) => vcpuOf(bench, bench.subject).apic.tmict,
-  word: (bench) => vcpuOf(bench, bench.subject).vapic_word,
+  word: ({ m }) => vapicWordOf(m),
 };

@@ -7,7 +7,7 @@ import { readFrame, writeFrame } from '#sim/hw/memory.ts';
 import { hpaOfPiDesc } from '#sim/state/addresses.ts';
 import { hpa_to_pfn, PAGE_SIZE, pfn_to_hpa } from '#sim/state/machine.ts';
 import type { Program } from '#sim/state/program.ts';
-import { defaultProfile, profileOf } from '#sim/state/switches.ts';
+import { profileOf } from '#sim/state/switches.ts';
 import { secondaryControl } from '#sim/state/vmcs.ts';
 import { type Call, type Machine, perform } from '#sim/steps.ts';
 import type { Bench, Json, JsonObject, Plan } from '../adapter.ts';
@@ -39,7 +39,7 @@ export function prepare({ profile }: Plan): CpuBench {
     memoryPages: 0,
     boot: 'settled',
     enableApicv: true,
-    switches: (profileOf(profile) ?? profileOf(defaultProfile))!.switches,
+    switches: profileOf(profile)!.switches,
     actors: [
       { name: 'vcpu0', kind: 'vcpu', index: 0, program: [] },
       { name: 'irq0', kind: 'irq', index: 0, program: [] },
