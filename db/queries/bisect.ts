@@ -1,5 +1,6 @@
 /** Which step broke it? The earliest position of a range at which something is bad. */
 import { Arena } from '#sim/arena/arena.ts';
+import type { RecordType } from '#sim/arena/fields.ts';
 import { leavesMatching } from '#sim/arena/leaves.ts';
 import { viewOf } from '#sim/arena/views.ts';
 import { entryAt, move } from '#sim/arena/window.ts';
@@ -92,12 +93,18 @@ export const bisectCheck = (
   );
 };
 
+/** A layout without its help texts: a sentence that reads better moves no field. */
+const placesOf = (layout: RecordType): string =>
+  JSON.stringify(layout, (key, value: unknown) =>
+    key === 'doc' && typeof value === 'string' ? undefined : value,
+  );
+
 /** Do the declarations of this version give the places that the recording has? */
 export const hasCurrentLayout = (reader: Reader): boolean => {
   const { dimensions, layout } = reader.header;
   const { vcpus, actors, frames } = dimensions;
   if (vcpus === undefined || actors === undefined || frames === undefined) return false;
-  return JSON.stringify(layoutOf({ vcpus, actors, frames })) === JSON.stringify(layout);
+  return placesOf(layoutOf({ vcpus, actors, frames })) === placesOf(layout);
 };
 
 /** How a run ends after which the checks of kind `quiet` are asked. */

@@ -6,6 +6,7 @@ import { viewOf } from '../../main/sim/arena/views.ts';
 import { checks } from '../../main/sim/checks/index.ts';
 import type { MachineView } from '../../main/sim/state/machine.ts';
 import type { StepRef } from '../../preload/api.ts';
+import { helpOf } from '../state/tree.ts';
 import { lineOf } from '../step/written.ts';
 import type { Mark } from '../stores/position.ts';
 import type { Shown } from '../stores/recordings.ts';
@@ -14,7 +15,8 @@ import { api, ask } from '../stores/requests.ts';
 /** A field at the first bad position. */
 export interface Concerned {
   readonly path: string;
-  readonly doc: string;
+  /** for the tool tip */
+  readonly help: string;
   readonly value: string;
   /** undefined if it is as the machine booted */
   readonly writer: StepRef | undefined;
@@ -55,7 +57,7 @@ export const concernedAt = (
     const leaf = leafAt(layout, path);
     if (leaf === undefined) return [];
     const [writer] = await ask(api().writers(recording, path, bad.position, 1));
-    return [{ path, doc: leaf.doc, value: lineOf(bad.words, leaf), writer }];
+    return [{ path, help: helpOf(leaf), value: lineOf(bad.words, leaf), writer }];
   });
   return Promise.all(found).then((lists) => lists.flat());
 };

@@ -2,6 +2,7 @@
 
 import type { RecordType } from '../../main/sim/arena/fields.ts';
 import { globTest, type Leaf, type LeafIndex } from '../../main/sim/arena/leaves.ts';
+import { helpLines } from '../../main/sim/state/help/index.ts';
 
 export interface TreeRow {
   readonly path: string;
@@ -122,13 +123,20 @@ export const ancestorsOf = (leaves: Iterable<Leaf>): Set<string> => {
   return found;
 };
 
+/** The lines of help that are not in the layout; a tool tip has no markup. */
+const told = (path: string): string[] => helpLines(path).map((line) => line.replaceAll('`', ''));
+
+/** What the hover help says of a record or an array. */
+export const helpOfRow = ({ path, doc }: Pick<TreeRow, 'path' | 'doc'>): string =>
+  [path, doc, ...told(path)].join('\n');
+
 /** What the hover help says of a leaf. */
 export const helpOf = (leaf: Leaf): string => {
   const kind =
     leaf.kind === 'bytes' ? `${leaf.width / 8} bytes` : `${leaf.kind} of ${leaf.width} bits`;
   const tag = leaf.tag < 0 ? [] : [tagText(leaf)];
   const as = typeof leaf.format === 'string' ? leaf.format : Object.keys(leaf.format).join(' ');
-  return [leaf.path, leaf.doc, `${kind}, shown as ${as}`, ...tag].join('\n');
+  return [leaf.path, leaf.doc, `${kind}, shown as ${as}`, ...tag, ...told(leaf.path)].join('\n');
 };
 
 const tagText = (leaf: Leaf): string => {

@@ -37,8 +37,17 @@ test('a glob selects fields; their bits and offsets are those of the declaration
   expect(pir).toMatchObject({ path: 'vcpu[0].pi_desc.pir', kind: 'bits', bits: 256 });
   expect(on).toMatchObject({ path: 'vcpu[0].pi_desc.on', kind: 'flag', bits: 1, bit: 0 });
   expect(on?.['doc']).toBe('a notification is outstanding');
+  expect(on?.['by']).toContain('`vmx_sync_pir_to_irr`');
+  expect(on?.['source']).toContain('SDM 30.6');
   expect(Number(on?.['offset']) - Number(pir?.['offset'])).toBe(0x20);
   expect(Number(nv?.['offset']) - Number(pir?.['offset'])).toBe(0x22);
+});
+
+test('the only field that is asked for is told in full', async () => {
+  const { out } = await apicscope(['fields', 'vcpu[0].apic.spiv']);
+  expect(out).toContain('rule: reset 0xff');
+  expect(out).toContain('written by: `apic_set_spiv`');
+  expect(out).toContain('see: SDM 11.9');
 });
 
 test('a star stays inside one component, two stars do not', async () => {

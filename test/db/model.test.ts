@@ -77,10 +77,18 @@ test('a recording of another version of the model answers with what its checks f
   const [found] = recording.findings;
   const check = checks.find((c) => c.id === found?.check) ?? expect.fail('nothing was found');
   const { layout } = recording.reader.header;
-  Object.assign(layout, { doc: 'as it was' });
+  Object.assign(layout, { name: 'as it was' });
   const result = recording.bisectCheck(check);
   expect(result.broken?.firstBad).toBe(found?.position);
   expect(result.note).toMatch(/another version of the model/);
+});
+
+test('a help text that reads otherwise does not make it another version of the model', () => {
+  const recording = recordedScenario('R01-k5.8-buggy');
+  const check = checks.find((c) => c.id === recording.findings[0]?.check);
+  const { layout } = recording.reader.header;
+  for (const field of layout.fields) Object.assign(field, { doc: 'said otherwise' });
+  expect(recording.bisectCheck(check ?? expect.fail('nothing was found')).note).toBeUndefined();
 });
 
 test('expressions are found in a recording where a look at each position finds them', () => {

@@ -1,12 +1,19 @@
 // Rows, registers, ranges and texts that the views draw.
 
 import { expect, test } from 'vitest';
-import { LeafIndex } from '../../main/sim/arena/leaves.ts';
+import { LeafIndex, leafAt } from '../../main/sim/arena/leaves.ts';
 import { layoutOf } from '../../main/sim/state/machine.ts';
 import { hex2, meaningOf, pageOf, vectorsOf } from '../../renderer/page/registers.ts';
 import { encodedTokens, tokenKinds } from '../../renderer/scenario/tokens.ts';
 import { differingSwitches } from '../../renderer/shell/switch_texts.ts';
-import { ancestorsOf, filterTest, rowsInSight, treeOf } from '../../renderer/state/tree.ts';
+import {
+  ancestorsOf,
+  filterTest,
+  helpOf,
+  helpOfRow,
+  rowsInSight,
+  treeOf,
+} from '../../renderer/state/tree.ts';
 import { racesOf } from '../../renderer/stores/library.ts';
 import {
   geometryOf,
@@ -45,6 +52,23 @@ test('a filter is a glob if it has a star, else words that all occur', () => {
 test('the parents of a changed field are all records and arrays around it', () => {
   const leaf = index.leaves.find(({ path }) => path === 'vcpu[1].apic.tpr')!;
   expect([...ancestorsOf([leaf])].sort()).toEqual(['vcpu', 'vcpu[1]', 'vcpu[1].apic']);
+});
+
+test('help tells path, meaning, kind, MSR, rule, writers and source, without markup', () => {
+  const lines = helpOf(leafAt(layout, 'vcpu[0].apic.spiv')!).split('\n');
+  expect(lines.map((line) => line.split(/[:;]| of /)[0])).toEqual([
+    'vcpu[0].apic.spiv',
+    'spurious vector',
+    'uint',
+    'MSR 0x80f',
+    'rule',
+    'written by',
+    'see',
+  ]);
+  expect(lines.join()).not.toContain('`');
+  expect(helpOfRow({ path: 'vcpu[0].apic', doc: 'the local APIC' })).toBe(
+    'vcpu[0].apic\nthe local APIC\nsee: struct kvm_lapic, arch/x86/kvm/lapic.h',
+  );
 });
 
 test('the register page has 64 rows of 16 bytes with the registers at their offsets', () => {

@@ -1,6 +1,7 @@
 // `fields`: the declared state, on a machine of the usual size.
 
 import { type Leaf, leavesMatching, leavesOf } from '#sim/arena/leaves.ts';
+import { helpAt, helpLines } from '#sim/state/help/index.ts';
 import { limits } from '#sim/state/limits.ts';
 import { layoutOf } from '#sim/state/machine.ts';
 import { plainGlob, unknownField } from '../leaves.ts';
@@ -23,7 +24,7 @@ export const fields: Run<[string | undefined]> = ({ output }, glob) => {
         answer.map(({ path, kind, bits, offset, doc }) => [path, kind, bits, offset, doc]),
         ['path', 'kind', 'bits', 'offset', 'meaning'],
       ),
-      plural(answer.length, 'field'),
+      ...(answer.length === 1 ? helpLines(answer[0]!.path) : [plural(answer.length, 'field')]),
     ].join('\n'),
   );
   return answer.length === 0 ? status.broken : status.asAsked;
@@ -39,4 +40,5 @@ const described = ({ path, kind, width, word, bit, format, doc, tag }: Leaf) => 
   format,
   doc,
   ...(tag < 0 ? {} : { tag }),
+  ...helpAt(path),
 });

@@ -1,6 +1,7 @@
 /** Fields for the editor: what may follow a path that is being typed, and what a path names. */
 import type { Field, RecordType } from '../../arena/fields.ts';
 import type { Leaf } from '../../arena/leaves.ts';
+import { helpLines } from '../../state/help/index.ts';
 import { layoutOf } from '../../state/machine.ts';
 import { actorsOf } from '../compile/actors.ts';
 import { machineOf } from '../compile/machine.ts';
@@ -139,5 +140,5 @@ export const leafMarkdown = (leaf: Leaf): string => {
       : `\n\n${Object.entries(format)
           .map(([name, value]) => `\`${name}\` ${value}`)
           .join(' · ')}`;
-  return `**${path}** — ${facts.join(', ')}\n\n${doc}${names}`;
+  return [`**${path}** — ${facts.join(', ')}`, `${doc}${names}`, ...helpLines(path)].join('\n\n');
 };

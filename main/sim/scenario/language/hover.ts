@@ -1,4 +1,5 @@
 /** Hovering: what the word at a place is, from where it is declared. */
+import { helpLines } from '../../state/help/index.ts';
 import { instructionSpecs } from '../../state/program.ts';
 import { profileOf, switchOf } from '../../state/switches.ts';
 import { machineKeys } from '../compile/machine.ts';
@@ -47,6 +48,7 @@ const instructionText = (op: string): string | undefined => {
   const spec = instructionSpecs.find((s) => s.op === op);
   if (spec === undefined) return undefined;
   const names = spec.operands.map(({ name }) => name.toUpperCase());
+  if ('rest' in spec) names.push('…');
   const operands = spec.operands.map(({ name, doc }) => `- ${name.toUpperCase()}: ${doc}`);
   return titled([op, ...names].join(' '), spec.doc, operands.join('\n'));
 };
@@ -66,7 +68,7 @@ const fieldText = (text: string, path: string): string | undefined => {
   if (call !== undefined) return titled(`${path}(…)`, call.doc);
   const found = foundAt(outlineOf(text).layout, path);
   if ('leaf' in found) return leafMarkdown(found.leaf);
-  return 'record' in found ? titled(path, found.record.doc) : undefined;
+  return 'record' in found ? titled(path, found.record.doc, ...helpLines(path)) : undefined;
 };
 
 const keywordLists = [
@@ -91,7 +93,8 @@ const keyText = (key: string): string | undefined => {
   if (found === undefined) return undefined;
   const { values } = found;
   const range = 'min' in values ? `${values.min} to ${values.max}` : values.join(' | ');
-  return titled(`${key}: ${range}`, found.doc, `Usually ${found.usual}.`);
+  const more = found.list === true ? ' …' : '';
+  return titled(`${key}: ${range}${more}`, found.doc, `Usually ${found.usual}.`);
 };
 
 interface At {

@@ -33,11 +33,20 @@ const section: Place = { kind: 'section' };
 
 const inMachine = (body: readonly IToken[]): Place[] => {
   const words = body.filter(isWord).map(({ image }) => image);
-  const key = machineKeys.find((k) => k.key === words.at(-1));
-  // A key that stands behind another is its value, so that only every other word counts.
-  return key === undefined || words.length % 2 === 0
-    ? [{ kind: 'machine-key' }]
-    : [{ kind: 'machine-value', of: key }];
+  const keyAt = (at: number): MachineKey | undefined =>
+    machineKeys.find(({ key }) => key === words[at]);
+  for (let at = 0; at < words.length; ) {
+    const key = keyAt(at++);
+    if (key === undefined) continue;
+    if (at === words.length) return [{ kind: 'machine-value', of: key }];
+    // One word is the value, even if a key is called that; or all up to the next key.
+    if (key.list === true) while (at < words.length && keyAt(at) === undefined) at++;
+    else at++;
+    if (key.list === true && at === words.length) {
+      return [{ kind: 'machine-value', of: key }, { kind: 'machine-key' }];
+    }
+  }
+  return [{ kind: 'machine-key' }];
 };
 
 const inProgram = (body: readonly IToken[], by: ActorKind): Place[] => {

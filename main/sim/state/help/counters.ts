@@ -1,0 +1,153 @@
+/** Help: what is counted and noted besides: no model code decides anything on it. */
+import { KickTime, RequestTimes, VcpuSpec, VcpuStat } from '../vcpu.ts';
+import { OngoingRange, VmSpec, VmStat } from '../vm.ts';
+import { helpFor } from './form.ts';
+
+export const countersHelp = [
+  helpFor(
+    VcpuStat,
+    {
+      source:
+        'the model: cost counters; where the kernel has one, struct kvm_vcpu_stat, ' +
+        'arch/x86/include/asm/kvm_host.h',
+    },
+    {
+      vm_entries: { by: '`enterGuest`', source: 'the model; SDM 27' },
+      vm_exits: {
+        by: '`leaveGuest`',
+        source: 'the model: more than exits of struct kvm_vcpu_stat; SDM 28',
+      },
+      ept_violations: {
+        by: '`handle_ept_violation`',
+        source: 'the model: like pf_taken of struct kvm_vcpu_stat',
+      },
+      apic_access_exits: { by: '`handle_apic_access`', source: 'the model: main/sim/kvm/exits.ts' },
+      emulated_apic_mmio: {
+        by: '`apic_mmio_read`, `apic_mmio_write`',
+        source: 'the model: main/sim/kvm/lapic/access.ts',
+      },
+      requests_made: { by: '`kvm_make_request`', source: 'the model: main/sim/kvm/kvm_main.ts' },
+      requests_handled: {
+        by: '`kvm_check_request`; `vcpu_run` for UNBLOCK',
+        source: 'the model: main/sim/kvm/requests.ts',
+      },
+      tlb_flush_all: {
+        by: '`vmx_flush_tlb_all`',
+        source: 'the model: part of tlb_flush of struct kvm_vcpu_stat',
+      },
+      tlb_flush_current: {
+        by: '`vmx_flush_tlb_current`; `kvm_mmu_load`',
+        source: 'the model: part of tlb_flush of struct kvm_vcpu_stat',
+      },
+      reloads: {
+        by: '`vmx_set_apic_access_page_addr`',
+        source: 'the model: main/sim/kvm/vmx/vmx.ts',
+      },
+      kicks: { by: '`kvm_vcpu_kick`', source: 'the model: main/sim/kvm/kvm_main.ts' },
+      wakeups: {
+        by: '`kvm_vcpu_trigger_posted_interrupt`',
+        source: 'the model; halt_wakeup of struct kvm_vcpu_stat counts at the woken side',
+      },
+      irq_injections: {
+        by: '`vmx_inject_irq`',
+        source: 'irq_injections of struct kvm_vcpu_stat, arch/x86/include/asm/kvm_host.h',
+      },
+      irq_window_exits: {
+        by: '`handle_interrupt_window`',
+        source: 'irq_window_exits of struct kvm_vcpu_stat, arch/x86/include/asm/kvm_host.h',
+      },
+      user_exits: {
+        by: '`vcpu_run`',
+        source: 'the model: more than request_irq_exits and signal_exits of struct kvm_vcpu_stat',
+      },
+    },
+  ),
+  helpFor(
+    RequestTimes,
+    { source: 'the model: bookkeeping of the checks' },
+    {
+      published: '`kvm_make_request`',
+      taken: '`kvm_check_request`; `vcpu_run` for UNBLOCK',
+    },
+  ),
+  helpFor(
+    KickTime,
+    {
+      source: 'the model: bookkeeping of the checks',
+      by: '`kvm_make_vcpus_request_mask`, `kvm_make_all_cpus_request`',
+    },
+    {
+      undecided: 'set by `kvm_make_request`, cleared by `kvm_vcpu_kick`',
+    },
+  ),
+  helpFor(
+    VcpuSpec,
+    { source: 'the model: bookkeeping of the checks' },
+    {
+      makers_in_flight: '`kvm_make_vcpus_request_mask`, `kvm_make_all_cpus_request`',
+      in_reload:
+        'set by `kvm_check_request` as it takes APIC_PAGE_RELOAD, cleared by ' +
+        '`kvm_vcpu_reload_apic_access_page`',
+      left_guest: '`leaveGuest`',
+    },
+  ),
+  helpFor(
+    VmStat,
+    {
+      source:
+        'the model: cost counters; where the kernel has one, struct kvm_vm_stat, ' +
+        'arch/x86/include/asm/kvm_host.h',
+    },
+    {
+      remote_tlb_flush_requests: {
+        by: '`kvm_flush_remote_tlbs`',
+        source:
+          'remote_tlb_flush_requests of struct kvm_vm_stat_generic, include/linux/kvm_types.h',
+      },
+      sptezaps: {
+        by: '`kvm_tdp_mmu_unmap_gfn_range`',
+        source: 'the model: main/sim/kvm/mmu/mmu.ts',
+      },
+      wait_stalls: { by: '`smp_call_function_many`', source: 'the model: main/sim/host/irq.ts' },
+      apicv_switches: {
+        by: '`__kvm_set_or_clear_apicv_inhibit`',
+        source: 'the model: main/sim/kvm/apicv.ts',
+      },
+    },
+  ),
+  helpFor(
+    OngoingRange,
+    {
+      source: 'the model: bookkeeping of the checks',
+      by: '`__kvm_handle_hva_range`, `kvm_zap_gfn_range`',
+    },
+    {
+      active:
+        'set by `__kvm_handle_hva_range`, cleared by ' +
+        '`kvm_mmu_notifier_invalidate_range_end`; both by `kvm_zap_gfn_range`',
+    },
+  ),
+  helpFor(
+    VmSpec,
+    { source: 'the model: bookkeeping of the checks' },
+    {
+      raw_apic_accesses: '`guestAccess`',
+      host_apic_accesses: '`reachHostApic`: RDMSR and WRMSR that nothing intercepts or virtualizes',
+      freed_frame_writes: '`writeFrame`, `writePhysical`',
+      foreign_mode_writes: '`setMode`, if another thread writes the mode of a vCPU',
+      unacked_waits:
+        '`noteAcks`, as the wait of `kvm_make_vcpus_request_mask` or ' +
+        '`kvm_make_all_cpus_request` ends',
+      invalidations:
+        '`__kvm_handle_hva_range`, `kvm_zap_gfn_range` raise it; lowered by ' +
+        '`kvm_mmu_notifier_invalidate_range_end` and `kvm_zap_gfn_range`',
+      own_zaps: '`kvm_zap_gfn_range`',
+      ends: '`kvm_mmu_notifier_invalidate_range_end`, `kvm_zap_gfn_range`',
+      zap_unflushed: '`zapAndFlush`: raised before a zap, lowered when its flush was asked for',
+      apic_unannounced: '`clearPte`, until it has announced the change (->invalidate_range)',
+      slot_changes_in_invalidation: '`kvm_swap_active_memslots`',
+      apic_pte_changed:
+        '`noteChange`: raised with the change, lowered at the end of the invalidation',
+    },
+  ),
+];
