@@ -2,9 +2,10 @@
  * `npm run bench`: what the model, the checks and the recorder cost. Figures depend on the machine;
  * ratios are measured in one run, the sides in turn. The ceilings are there against catastrophe.
  */
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import Database from 'better-sqlite3';
 import { windowSteps } from '#sim/arena/window.ts';
@@ -17,18 +18,33 @@ import { compiled } from '../../main/compiled.ts';
 import { startRun } from '../../main/session.ts';
 import { measureRecorder } from './recorder.ts';
 
+interface Load {
+  /** what is measured, as the report has it */
+  readonly name: string;
+  readonly vcpus: number;
+  readonly text: string;
+}
+
 /** Busy guests, and a page that never rests. */
-const scenarioOf = (vcpus: number): string => {
+const underMigrations = (vcpus: number): Load => {
   const programs = Array.from(
     { length: vcpus },
     (_, i) => `vcpu${i} { repeat 1000000 { write 0xfee00080 0x10  read 0xfee00080  read 0x1000 } }`,
   );
-  return `scenario "bench"
+  const text = `scenario "bench"
 machine { vcpus ${vcpus} memory 2 }
 ${programs.join('\n')}
 mm { repeat 1000000 { migrate apic-access-page  migrate 1 } }
 schedule { then random 1 }
 `;
+  return { name: `${vcpus} vCPU(s) under migrations`, vcpus, text };
+};
+
+/** The bundled scenario, with loops that do not end before the measurement does. */
+const busyPosted = (): Load => {
+  const path = new URL('../../main/library/busy-posted.scn', import.meta.url);
+  const text = readFileSync(fileURLToPath(path), 'utf8').replace(/repeat \d+/g, 'repeat 1000000');
+  return { name: '4 vCPU(s) with posted interrupts', vcpus: 4, text };
 };
 
 const secondsOf = (work: () => void): number => {
@@ -85,6 +101,7 @@ const rawSqlite = (path: string, bytes: number, rows: number): number => {
 };
 
 interface ModelFigures {
+  readonly name: string;
   readonly vcpus: number;
   readonly steps: number;
   readonly stepsPerSecond: number;
@@ -99,10 +116,9 @@ interface ModelFigures {
   readonly rawSqliteStepsPerSecond: number;
 }
 
-const measureModel = (vcpus: number, steps: number, folder: string): ModelFigures => {
-  const text = scenarioOf(vcpus);
+const measureModel = ({ name, vcpus, text }: Load, steps: number, folder: string): ModelFigures => {
   const scenario = compiled({ name: 'bench', path: 'bench.scn', text });
-  const path = join(folder, `run-${vcpus}.apicrec`);
+  const path = join(folder, 'run.apicrec');
   unchecked(scenario, steps / 10);
   checked(scenario, steps / 10);
   const [bare = 0, withChecks = 0, withRecorder = 0] = bestInTurn(
@@ -115,6 +131,7 @@ const measureModel = (vcpus: number, steps: number, folder: string): ModelFigure
   const rows = Math.ceil(steps / windowSteps);
   const [raw = 0] = bestInTurn(3, () => rawSqlite(join(folder, 'raw.db'), bytes, rows));
   return {
+    name,
     vcpus,
     steps,
     stepsPerSecond: Math.round(steps / bare),
@@ -141,10 +158,10 @@ const complaintsOf = (
   recorder: ReturnType<typeof measureRecorder>,
 ): string[] => {
   const over: (readonly [string, boolean])[] = model.flatMap((one) => [
-    [`${one.vcpus} vCPUs: too slow`, one.stepsPerSecond < ceilings.stepsPerSecondLeast] as const,
-    [`${one.vcpus} vCPUs: checks`, one.checksFactor > ceilings.checksFactorMost] as const,
-    [`${one.vcpus} vCPUs: recording`, one.recordingFactor > ceilings.recordingFactorMost] as const,
-    [`${one.vcpus} vCPUs: bytes`, one.bytesPerStep > ceilings.bytesPerStepMost] as const,
+    [`${one.name}: too slow`, one.stepsPerSecond < ceilings.stepsPerSecondLeast] as const,
+    [`${one.name}: checks`, one.checksFactor > ceilings.checksFactorMost] as const,
+    [`${one.name}: recording`, one.recordingFactor > ceilings.recordingFactorMost] as const,
+    [`${one.name}: bytes`, one.bytesPerStep > ceilings.bytesPerStepMost] as const,
   ]);
   over.push(['seeking', recorder.seekP99 > ceilings.seekP99Most]);
   return over.filter(([, isOver]) => isOver).map(([what]) => `${what}: beyond the ceiling`);
@@ -168,9 +185,7 @@ const told = (
   model: readonly ModelFigures[],
   recorder: ReturnType<typeof measureRecorder>,
 ): string => {
-  const blocks = model.map((one) =>
-    block(`${one.vcpus} vCPU(s) under migrations, ${one.steps} steps`, rowsOf(one)),
-  );
+  const blocks = model.map((one) => block(`${one.name}, ${one.steps} steps`, rowsOf(one)));
   const { microsecondsPerStep, bytesPerStep, seekP50, seekP99 } = recorder;
   blocks.push(
     block(`recorder alone, ${recorder.steps} steps`, [
@@ -192,7 +207,8 @@ if (!Number.isSafeInteger(steps) || steps < 1000) {
 
 const folder = mkdtempSync(join(tmpdir(), 'apicscope-bench-'));
 try {
-  const model = [1, 4].map((vcpus) => measureModel(vcpus, steps, folder));
+  const loads = [underMigrations(1), underMigrations(4), busyPosted()];
+  const model = loads.map((load) => measureModel(load, steps, folder));
   const recorder = measureRecorder();
   const complaints = complaintsOf(model, recorder);
   if (values.json) {

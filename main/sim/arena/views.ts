@@ -1,6 +1,7 @@
 /**
  * Accessors: `vcpu.pi_desc.on = true` on top of the arena, made once from the layout.
- * The getters and setters are closures over constants, so that the hot path allocates nothing.
+ * The getters and setters are closures over constants, so that the hot path allocates nothing; they
+ * find the arena in the view, so that all machines of a layout run the same compiled code.
  */
 import type { Arena } from './arena.ts';
 import type { Bits, Bytes, Field, RecordType } from './fields.ts';
@@ -110,13 +111,14 @@ class BytesView implements Bytes {
 }
 
 interface Based {
+  readonly arena: Arena;
   readonly base: number;
 }
 
 type Accessor = { get(this: Based): unknown; set(this: Based, value: never): void };
 
 /** A field that has its word to itself, or shares it: read, mask, write. */
-const accessor = (arena: Arena, field: Field): Accessor => {
+const accessor = (field: Field): Accessor => {
   const off = field.offset >>> 2;
   const { bit, width } = field;
   const mask = width === 32 ? 0xffff_ffff : (2 ** Math.min(width, 32) - 1) >>> 0;
@@ -125,54 +127,57 @@ const accessor = (arena: Arena, field: Field): Accessor => {
     const flagMask = (1 << bit) >>> 0;
     return {
       get() {
-        return (arena.load(this.base + off) & flagMask) !== 0;
+        return (this.arena.load(this.base + off) & flagMask) !== 0;
       },
       set(value: boolean) {
-        const old = arena.load(this.base + off);
-        arena.store(this.base + off, (value ? old | flagMask : old & ~flagMask) >>> 0);
+        const old = this.arena.load(this.base + off);
+        this.arena.store(this.base + off, (value ? old | flagMask : old & ~flagMask) >>> 0);
       },
     };
   }
   if (width === 64) {
     return {
       get() {
-        return arena.load(this.base + off) + arena.load(this.base + off + 1) * TWO_32;
+        return this.arena.load(this.base + off) + this.arena.load(this.base + off + 1) * TWO_32;
       },
       set(value: number) {
         const ones = value >= ALL_ONES_64;
-        arena.store(this.base + off, ones ? 0xffff_ffff : value >>> 0);
-        arena.store(this.base + off + 1, ones ? 0xffff_ffff : Math.floor(value / TWO_32) >>> 0);
+        this.arena.store(this.base + off, ones ? 0xffff_ffff : value >>> 0);
+        this.arena.store(
+          this.base + off + 1,
+          ones ? 0xffff_ffff : Math.floor(value / TWO_32) >>> 0,
+        );
       },
     };
   }
   if (field.kind === 'int') {
     return {
       get() {
-        return arena.load(this.base + off) | 0;
+        return this.arena.load(this.base + off) | 0;
       },
       set(value: number) {
-        arena.store(this.base + off, value >>> 0);
+        this.arena.store(this.base + off, value >>> 0);
       },
     };
   }
   if (alone) {
     return {
       get() {
-        return arena.load(this.base + off);
+        return this.arena.load(this.base + off);
       },
       set(value: number) {
-        arena.store(this.base + off, value >>> 0);
+        this.arena.store(this.base + off, value >>> 0);
       },
     };
   }
   const place = (mask << bit) >>> 0;
   return {
     get() {
-      return (arena.load(this.base + off) >>> bit) & mask;
+      return (this.arena.load(this.base + off) >>> bit) & mask;
     },
     set(value: number) {
-      const rest = arena.load(this.base + off) & ~place;
-      arena.store(this.base + off, (rest | ((value & mask) << bit)) >>> 0);
+      const rest = this.arena.load(this.base + off) & ~place;
+      this.arena.store(this.base + off, (rest | ((value & mask) << bit)) >>> 0);
     },
   };
 };
@@ -180,66 +185,80 @@ const accessor = (arena: Arena, field: Field): Accessor => {
 type Built = Based & { [name: string]: unknown };
 type Build = (arena: Arena, base: number, index: number) => Built;
 
-const classes = new WeakMap<Arena, Map<RecordType, Build>>();
+const prototypes = new Map<string, object>();
 
-/** The prototype with accessors is shared by all instances of a record in an arena. */
-const builderOf = (arena: Arena, type: RecordType): Build => {
-  let known = classes.get(arena);
-  if (known === undefined) {
-    known = new Map();
-    classes.set(arena, known);
+const isScalar = ({ kind }: Field): boolean => kind === 'uint' || kind === 'int' || kind === 'flag';
+
+/**
+ * The accessors of a record's own words. Layouts of other dimensions share them where the words are
+ * at the same places, so that what one machine has made fast is fast for the next.
+ */
+const prototypeOf = ({ name, fields }: RecordType): object => {
+  const scalars = fields.filter(isScalar);
+  const places = scalars.map((f) => [f.name, f.kind, f.offset, f.bit, f.width].join(' '));
+  const key = [name, ...places].join('\n');
+  const known = prototypes.get(key);
+  if (known !== undefined) return known;
+  const prototype = {};
+  for (const field of scalars) {
+    Object.defineProperty(prototype, field.name, { enumerable: true, ...accessor(field) });
   }
-  const made = known.get(type);
+  prototypes.set(key, prototype);
+  return prototype;
+};
+
+const classes = new WeakMap<RecordType, Build>();
+
+/** The prototype with accessors is shared by all instances of a record. */
+const builderOf = (type: RecordType): Build => {
+  const made = classes.get(type);
   if (made !== undefined) return made;
 
-  const prototype = {};
+  const prototype = prototypeOf(type);
   const parts: ((view: Built) => void)[] = [];
   for (const field of type.fields) {
     const off = field.offset >>> 2;
     switch (field.kind) {
-      case 'uint':
-      case 'int':
-      case 'flag':
-        Object.defineProperty(prototype, field.name, {
-          enumerable: true,
-          ...accessor(arena, field),
-        });
-        break;
       case 'bits':
         parts.push((view) => {
-          view[field.name] = new BitsView(arena, view.base + off, field.stride >>> 2, field.width);
+          view[field.name] = new BitsView(
+            view.arena,
+            view.base + off,
+            field.stride >>> 2,
+            field.width,
+          );
         });
         break;
       case 'bytes':
         parts.push((view) => {
-          view[field.name] = new BytesView(arena, view.base + off, field.count);
+          view[field.name] = new BytesView(view.arena, view.base + off, field.count);
         });
         break;
       case 'record':
       case 'array': {
         const of = field.of!;
-        const build = builderOf(arena, of);
+        const build = builderOf(of);
         const wordsEach = of.bytes >>> 2;
         parts.push(
           field.kind === 'record'
             ? (view) => {
-                view[field.name] = build(arena, view.base + off, 0);
+                view[field.name] = build(view.arena, view.base + off, 0);
               }
             : (view) => {
                 view[field.name] = Array.from({ length: field.count }, (_, i) =>
-                  build(arena, view.base + off + i * wordsEach, i),
+                  build(view.arena, view.base + off + i * wordsEach, i),
                 );
               },
         );
       }
     }
   }
-  const build: Build = (_, base, index) => {
-    const view = Object.assign(Object.create(prototype) as Built, { base, index });
+  const build: Build = (arena, base, index) => {
+    const view = Object.assign(Object.create(prototype) as Built, { arena, base, index });
     for (const part of parts) part(view);
     return view;
   };
-  known.set(type, build);
+  classes.set(type, build);
   return build;
 };
 
@@ -248,4 +267,4 @@ const builderOf = (arena: Arena, type: RecordType): Build => {
  * The caller states the type that the declaration of `type` gives (`ViewOf<…>`).
  */
 export const viewOf = <V>(arena: Arena, type: RecordType, base = 0): V =>
-  builderOf(arena, type)(arena, base, 0) as V;
+  builderOf(type)(arena, base, 0) as V;
