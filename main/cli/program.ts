@@ -157,7 +157,11 @@ function addRuns(add: Add): void {
   )
     .option('--suite <name>', 'only the suite of this name, or of the file of this name')
     .option('--case <id>', 'only the case with this id')
-    .option('--profile <profile>', 'the kernel; k6.13 chooses what cases say of Linux 6.16');
+    .option(
+      '--profile <profile>',
+      'the kernel of all cases; else the newest that a suite is about, and k6.13 for what cases ' +
+        'say of Linux 6.16',
+    );
 }
 
 function addRecordings(add: Add): void {

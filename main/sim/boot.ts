@@ -1,18 +1,24 @@
 /** The boot image: the machine as a scenario finds it, and its actors at their first step. */
 
+import { betweenRuns } from './acts/user_space.ts';
 import { acts } from './acts.ts';
 import { alloc_page } from './host/frames.ts';
 import { hrtimer_interrupt } from './host/hrtimer.ts';
 import { hostInterrupts } from './host/irq.ts';
+import { process_one_work } from './host/workqueue.ts';
 import { mapSpte } from './hw/ept.ts';
 import { tlbFill } from './hw/tlb.ts';
 import { skipLoops } from './hw/vm_entry.ts';
+import { eoiInjectDue, kvm_ioapic_eoi_inject_work } from './kvm/ioapic.ts';
 import { settleApicMap } from './kvm/lapic/apic_map.ts';
 import { apic_timer_fn } from './kvm/lapic/timer_expiry.ts';
+import { kvm_apicv_activated } from './kvm/mmu/mmu.ts';
 import { INVALID_GFN } from './kvm/mmu_invalidate.ts';
 import { kvm_mmu_notifier_ops } from './kvm/mmu_notifier.ts';
+import { tdx_vcpu_create } from './kvm/tdx.ts';
 import { vmx_update_msr_bitmap_x2apic } from './kvm/vmx/msr_bitmap.ts';
 import { pi_wakeup_handler } from './kvm/vmx/pi_blocking.ts';
+import { setPidPointer, vmx_alloc_ipiv_pid_table, writePidTable } from './kvm/vmx/pid_table.ts';
 import { vcpu_run } from './kvm/x86.ts';
 import {
   APIC_ACCESS_PAGE_PRIVATE_MEMSLOT,
@@ -40,12 +46,10 @@ import {
 import { KVM_REQ } from './state/requests.ts';
 import { LAPIC_TIMER_ADVANCE_NS_INIT } from './state/timer.ts';
 import { hostVector, mpState } from './state/vcpu.ts';
-import { irqchipMode, quirk } from './state/vm.ts';
-import { cpuControl, exitReason, pinControl, secondaryControl } from './state/vmcs.ts';
+import { apicvInhibitReason, irqchipMode, quirk } from './state/vm.ts';
+import { cpuControl, exitControl, exitReason, pinControl, secondaryControl } from './state/vmcs.ts';
 import { Machine, type Steps, scenarioActor } from './steps.ts';
 
-/** The module parameter min_timer_period_us, unless somebody changes it. */
-const usualTimerPeriodUs = 200;
 const LVT_MASKED = 0x1_0000;
 const EXTINT = 0x700;
 const APIC_BASE_ENABLE = 1 << 11;
@@ -119,9 +123,17 @@ const enableInterrupts = (m: Machine, index: number): void => {
   guest.rflags_if = true;
 };
 
-/** Nothing inhibits APICv at boot, but a disabled APIC cannot use it. */
 const apicvUsable = (m: Machine, index: number): boolean =>
-  m.vm.enable_apicv && (m.vcpu[index]!.apic_base & APIC_BASE_ENABLE) !== 0;
+  kvm_apicv_activated(m) && (m.vcpu[index]!.apic_base & APIC_BASE_ENABLE) !== 0;
+
+/** Have two APICs the same ID? KVM has found that when it made the destination map. */
+const idsAlias = (config: MachineConfig): boolean => {
+  if (vmConfigOf(config).x2apic32bitIds) return false;
+  const ids = Array.from({ length: config.vcpus }, (_, index) => vcpuConfigOf(config, index))
+    .filter(({ mode }) => mode !== 'disabled')
+    .map(({ mode, id }) => (mode === 'x2apic' ? id : id & 0xff));
+  return new Set(ids).size < ids.length;
+};
 
 /** @kvm arch/x86/kvm/vmx/vmx.c: init_vmcs */
 const resetVmcs = (m: Machine, index: number): void => {
@@ -141,15 +153,14 @@ const resetVmcs = (m: Machine, index: number): void => {
     pin.push(pinControl.POSTED_INTR);
     secondary.push(secondaryControl.APIC_REGISTER_VIRT, secondaryControl.VIRTUAL_INTR_DELIVERY);
   }
+  if (m.vm.enable_preemption_timer) pin.push(pinControl.PREEMPTION_TIMER);
   for (const bit of pin) vmcs01.pin_based_vm_exec_control.set(bit);
   for (const bit of secondary) vmcs01.secondary_vm_exec_control.set(bit);
-  for (const bit of [
-    cpuControl.HLT,
-    cpuControl.TPR_SHADOW,
-    cpuControl.MSR_BITMAPS,
-    cpuControl.SECONDARY,
-  ])
-    vmcs01.cpu_based_vm_exec_control.set(bit);
+  vmcs01.vm_exit_controls.set(exitControl.ACK_INTR_ON_EXIT);
+  const cpu: number[] = [cpuControl.TPR_SHADOW, cpuControl.MSR_BITMAPS, cpuControl.SECONDARY];
+  if (!m.vm.hlt_in_guest) cpu.push(cpuControl.HLT);
+  if (m.vm.enable_ipiv && apic.apicv_active) cpu.push(cpuControl.TERTIARY);
+  for (const bit of cpu) vmcs01.cpu_based_vm_exec_control.set(bit);
   vmx_update_msr_bitmap_x2apic(m, index);
 };
 
@@ -192,25 +203,38 @@ const chooseVm = (m: Machine): void => {
   vm.tsc_khz = chosen.tscKhz;
   vm.bsp_vcpu_id = chosen.bspId;
   vm.maxphyaddr = chosen.maxphyaddr;
-  vm.min_timer_period_us = usualTimerPeriodUs;
+  vm.min_timer_period_us = chosen.minTimerPeriodUs;
+  vm.enable_preemption_timer = chosen.preemptionTimer;
+  vm.pi_inject_timer = chosen.piInjectTimer;
+  vm.hlt_in_guest = chosen.hltInGuest;
+  vm.ioapic.successive_irq_max = chosen.ioapicStormCount;
   for (const pin of vm.ioapic.redirtbl) pin.low = redirection.MASK;
   vm.apic_map_dirty = apicMapDirty.DIRTY;
+};
+
+/** Slots are numbered from 0; the last one may be smaller. */
+const addGuestMemory = (m: Machine): void => {
+  const { memoryPages, slotPages = memoryPages } = m.config;
+  for (let gfn = 0, id = 0; gfn < memoryPages; gfn += slotPages, id++) {
+    const pages = Math.min(slotPages, memoryPages - gfn);
+    addSlot(m, id, gfn, { pages, hva: hvaOfGuestPage(gfn) });
+  }
+  for (let gfn = 0; gfn < memoryPages; gfn++) addPte(m, hvaOfGuestPage(gfn));
 };
 
 const buildVm = (m: Machine): void => {
   const { vm, config } = m;
   chooseVm(m);
   vm.enable_apicv = config.enableApicv;
-  if (!config.enableApicv) vm.apicv_inhibit_reasons.set(0);
+  vm.enable_ipiv = config.enableApicv && vmConfigOf(config).ipiv;
+  if (!config.enableApicv) vm.apicv_inhibit_reasons.set(apicvInhibitReason.DISABLED);
+  else if (idsAlias(config)) vm.apicv_inhibit_reasons.set(apicvInhibitReason.PHYSICAL_ID_ALIASED);
   vm.flexpriority_enabled = true;
   vm.mmu_invalidate_range_start = INVALID_GFN;
   vm.mmu_invalidate_range_end = INVALID_GFN;
   for (const frame of m.frame) frame.has_struct_page = true;
   for (let i = 0; i < config.vcpus; i++) alloc_page(m);
-  if (config.memoryPages > 0) {
-    addSlot(m, 0, 0, { pages: config.memoryPages, hva: hvaOfGuestPage(0) });
-    for (let gfn = 0; gfn < config.memoryPages; gfn++) addPte(m, hvaOfGuestPage(gfn));
-  }
+  addGuestMemory(m);
   addSlot(m, APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, apicAccessGfn, {
     pages: 1,
     hva: hvaOfApicAccessPage,
@@ -219,6 +243,7 @@ const buildVm = (m: Machine): void => {
   const pte = m.pte[addPte(m, hvaOfApicAccessPage)]!;
   pte.pfn = alloc_page(m);
   pte.present = true;
+  if (vm.enable_ipiv) vmx_alloc_ipiv_pid_table(m);
 };
 
 const buildVcpu = (m: Machine, index: number): void => {
@@ -244,6 +269,8 @@ const buildVcpu = (m: Machine, index: number): void => {
   resetLapic(m, index);
   if (interrupts) enableInterrupts(m, index);
   resetVmcs(m, index);
+  if (m.vm.enable_ipiv) setPidPointer(m, index);
+  if (vmConfigOf(m.config).td) tdx_vcpu_create(m, index);
   for (const request of [KVM_REQ.APIC_PAGE_RELOAD, KVM_REQ.APICV_UPDATE]) {
     vcpu.requests.set(request);
     vcpu.spec.request[request]!.published = 1;
@@ -257,14 +284,14 @@ const settle = (m: Machine): void => {
   root!.used = true;
   root!.refcount = m.vcpu.length;
   // Without APICv KVM maps nothing there: every access is emulated.
-  if (m.config.enableApicv) mapSpte(m, 0, apicAccessGfn, pfn);
+  if (kvm_apicv_activated(m)) mapSpte(m, 0, apicAccessGfn, pfn);
   for (const vcpu of m.vcpu) {
     vcpu.requests.clearAll();
     for (const request of vcpu.spec.request) request.taken = request.published;
     vcpu.root_mmu.root = 0;
     vcpu.vmcs01.ept_pointer = eptpOf(0);
     vcpu.vmcs01.apic_access_addr = pfn_to_hpa(pfn);
-    if (m.config.enableApicv) tlbFill(m, vcpu.index, apicAccessGfn, pfn);
+    if (kvm_apicv_activated(m)) tlbFill(m, vcpu.index, apicAccessGfn, pfn);
   }
   settleApicMap(m);
 };
@@ -293,6 +320,8 @@ const mainOf = (m: Machine, actor: ActorConfig): Steps<unknown> => {
       return hostInterrupts(m, actor.index);
     case 'timer':
       return hrtimer_interrupt(m, actor.index, apic_timer_fn);
+    case 'kworker':
+      return process_one_work(m, eoiInjectDue, kvm_ioapic_eoi_inject_work);
     case 'mm':
     case 'user':
     case 'sched':
@@ -308,8 +337,10 @@ export const boot = (config: MachineConfig): Machine => {
   const m = new Machine(config);
   buildVm(m);
   for (let i = 0; i < config.vcpus; i++) buildVcpu(m, i);
+  if (m.vm.enable_ipiv) writePidTable(m);
   if (config.boot === 'settled') settle(m);
   m.notifiers.push(kvm_mmu_notifier_ops);
+  m.betweenRuns = betweenRuns;
   m.interruptHandlers.set(hostVector.POSTED_INTR_WAKEUP, pi_wakeup_handler);
   for (const actor of config.actors) m.start(actor.name, mainOf(m, actor));
   m.arena.dropLog();

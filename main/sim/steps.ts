@@ -117,28 +117,33 @@ const register = (world: World, source: string, name: string): FunctionInfo => {
   return info;
 };
 
-type ModelFunction<A extends unknown[], R> = (...args: A) => Body<R>;
+/** What a model function can be given. */
+type Arguments = [unknown?, unknown?, unknown?, unknown?, unknown?, unknown?, unknown?];
 
-const stepping = <A extends unknown[], R>(
+type ModelFunction<A extends Arguments, R> = (...args: A) => Body<R>;
+
+const stepping = <A extends Arguments, R>(
   world: World,
   source: string,
   body: ModelFunction<A, R>,
 ): ((...args: A) => Steps<R>) => {
   const info = register(world, source, body.name);
-  return (...args) => new Call(info, body(...args));
+  const called = body as (...args: Arguments) => Body<R>;
+  // One by one: a rest parameter would be an array for each call. Those not given are undefined.
+  return (a?, b?, c?, d?, e?, f?, g?) => new Call(info, called(a, b, c, d, e, f, g));
 };
 
 /** A function of arch/x86/kvm or virt/kvm; `source` is its path in the kernel tree. */
-export const kvm = <A extends unknown[], R>(source: string, body: ModelFunction<A, R>) =>
+export const kvm = <A extends Arguments, R>(source: string, body: ModelFunction<A, R>) =>
   stepping('kvm', source, body);
 /** A function of the kernel around KVM. */
-export const linux = <A extends unknown[], R>(source: string, body: ModelFunction<A, R>) =>
+export const linux = <A extends Arguments, R>(source: string, body: ModelFunction<A, R>) =>
   stepping('linux', source, body);
 /** What the processor does; `source` names the section of the manual. */
-export const sdm = <A extends unknown[], R>(source: string, body: ModelFunction<A, R>) =>
+export const sdm = <A extends Arguments, R>(source: string, body: ModelFunction<A, R>) =>
   stepping('sdm', source, body);
 /** What an actor of a scenario does. */
-export const scenarioActor = <A extends unknown[], R>(body: ModelFunction<A, R>) =>
+export const scenarioActor = <A extends Arguments, R>(body: ModelFunction<A, R>) =>
   stepping('scenario', 'the scenario', body);
 
 /** The scenario's machine is too small for what it does: the run ends with this sentence. */
@@ -188,11 +193,15 @@ export class Machine {
   readonly notifiers: MmuNotifierOps[] = [];
   /** handlers of interrupts that take steps, by `hostVector`; KVM registers its own at boot */
   readonly interruptHandlers = new Map<number, (m: Machine, cpu: number) => Steps<void>>();
+  /** what user space does between two calls of KVM_RUN; boot registers its own */
+  betweenRuns: ((m: Machine, vcpu: number) => Steps<void>) | undefined;
   /** the actor that takes the current step */
   current = 0;
 
   readonly #on: Readonly<Record<string, boolean>>;
   readonly #frameWords: number;
+  /** first word of the stack of each actor */
+  readonly #stacks: readonly number[];
   /** word of the top stack frame of the current actor */
   #top = 0;
 
@@ -215,8 +224,8 @@ export class Machine {
     this.#on = Object.fromEntries(
       Object.entries(config.switches).map(([id, value]) => [id, value === 'on']),
     );
-    const stack = baseOf(view.actor[0]!.stack[0]!);
-    this.#frameWords = baseOf(view.actor[0]!.stack[1]!) - stack;
+    this.#stacks = view.actor.map(({ stack }) => baseOf(stack[0]!));
+    this.#frameWords = baseOf(view.actor[0]!.stack[1]!) - this.#stacks[0]!;
   }
 
   /** Is the boolean switch on? */
@@ -325,11 +334,8 @@ export class Machine {
   }
 
   #topOf(index: number): number {
-    const actor = this.actor[index]!;
-    return (
-      baseOf(actor.stack[0]!) +
-      Math.max(0, this.threads[index]!.calls.length - 1) * this.#frameWords
-    );
+    const depth = this.threads[index]!.calls.length;
+    return this.#stacks[index]! + (depth > 1 ? depth - 1 : 0) * this.#frameWords;
   }
 }
 

@@ -157,12 +157,15 @@ test.each([
   expect(found(id, least, inStretches)).toBe(least);
 });
 
+/** The guard of R67 came with v5.15: the oldest kernels of that profile have none. */
+const opens = (profile: string, id: string): boolean => profile === 'k5.8' && id.startsWith('R67-');
+
 test('with every protection of its kernel each profile passes what breaks the others', () => {
   for (const { id: profile } of profiles) {
     for (const id of libraryIds.filter((one) => one.startsWith('R') && one !== broken)) {
       const text = scenarioText(id).replaceAll(/^(set|profile) .*$/gm, '');
       const { findings } = runScenario(compileText(text, { profile }));
-      if (profile === 'k4.15') continue;
+      if (profile === 'k4.15' || opens(profile, id)) continue;
       expect([profile, id, findings.map(({ check }) => check)]).toEqual([profile, id, []]);
     }
   }

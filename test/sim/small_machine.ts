@@ -10,6 +10,7 @@ export interface SmallMachine {
   readonly vcpus?: number;
   readonly frames?: number;
   readonly memoryPages?: number;
+  readonly slotPages?: number;
   readonly boot?: MachineConfig['boot'];
   readonly enableApicv?: boolean;
   readonly profile?: string;
@@ -44,6 +45,7 @@ export const configOf = (small: SmallMachine = {}): MachineConfig => {
   return {
     vcpus,
     memoryPages,
+    ...(small.slotPages === undefined ? {} : { slotPages: small.slotPages }),
     frames: small.frames ?? vcpus + memoryPages + 6,
     boot: small.boot ?? 'settled',
     enableApicv: small.enableApicv ?? true,

@@ -8,16 +8,23 @@ import {
 import { kvm_lapic_set_vapic_addr } from '../kvm/lapic/vapic.ts';
 import { kvm_arch_vcpu_ioctl_set_mpstate } from '../kvm/mp_state.ts';
 import { APIC_IRR } from '../state/apicdef.ts';
-import { type Condition, type Machine, scenarioActor } from '../steps.ts';
-
-/** Nothing but vcpu_run itself is on the stack of the thread, and it has not locked SRCU yet. */
-const isOutsideRun: Condition = (m, vcpu) =>
-  m.actor[vcpu]!.depth <= 1 && m.vcpu[vcpu]!.srcu_idx === -1;
+import { irqchipMode } from '../state/vm.ts';
+import { type Machine, scenarioActor } from '../steps.ts';
+import { programRoute } from './user_ioapic.ts';
+import { withMutex } from './user_space.ts';
 
 /** KVM_GET_LAPIC. */
 export const ioctlGetLapic = scenarioActor(function* ioctlGetLapic(m: Machine, vcpu: number) {
-  yield m.park('take the mutex of the vCPU: it is outside KVM_RUN', isOutsideRun, vcpu);
-  yield* kvm_vcpu_ioctl_get_lapic(m, vcpu);
+  yield* withMutex(m, vcpu, () => kvm_vcpu_ioctl_get_lapic(m, vcpu));
+});
+
+const addToIrr = scenarioActor(function* addToIrr(m: Machine, vcpu: number, vector: number) {
+  const state: LapicState | undefined = yield* kvm_vcpu_ioctl_get_lapic(m, vcpu);
+  if (state === undefined) return 0;
+  yield m.step('user space adds vector {vector} to IRR', vector);
+  state[(APIC_IRR >>> 2) + 4 * (vector >>> 5)]! |= 1 << (vector & 31);
+  const result: number = yield* kvm_vcpu_ioctl_set_lapic(m, vcpu, state);
+  return result;
 });
 
 /** KVM_GET_LAPIC, a change in user space, and KVM_SET_LAPIC, as a migration does it. */
@@ -26,12 +33,7 @@ export const ioctlSetLapic = scenarioActor(function* ioctlSetLapic(
   vcpu: number,
   vector: number,
 ) {
-  yield m.park('take the mutex of the vCPU: it is outside KVM_RUN', isOutsideRun, vcpu);
-  const state: LapicState | undefined = yield* kvm_vcpu_ioctl_get_lapic(m, vcpu);
-  if (state === undefined) return;
-  yield m.step('user space adds vector {vector} to IRR', vector);
-  state[(APIC_IRR >>> 2) + 4 * (vector >>> 5)]! |= 1 << (vector & 31);
-  yield* kvm_vcpu_ioctl_set_lapic(m, vcpu, state);
+  yield* withMutex(m, vcpu, () => addToIrr(m, vcpu, vector));
 });
 
 /** KVM_SET_MP_STATE. */
@@ -40,8 +42,7 @@ export const ioctlSetMpState = scenarioActor(function* ioctlSetMpState(
   vcpu: number,
   state: number,
 ) {
-  yield m.park('take the mutex of the vCPU: it is outside KVM_RUN', isOutsideRun, vcpu);
-  yield* kvm_arch_vcpu_ioctl_set_mpstate(m, vcpu, state);
+  yield* withMutex(m, vcpu, () => kvm_arch_vcpu_ioctl_set_mpstate(m, vcpu, state));
 });
 
 /** KVM_SET_VAPIC_ADDR. */
@@ -50,8 +51,7 @@ export const ioctlSetVapicAddr = scenarioActor(function* ioctlSetVapicAddr(
   vcpu: number,
   gpa: number,
 ) {
-  yield m.park('take the mutex of the vCPU: it is outside KVM_RUN', isOutsideRun, vcpu);
-  yield* kvm_lapic_set_vapic_addr(m, vcpu, gpa);
+  yield* withMutex(m, vcpu, () => kvm_lapic_set_vapic_addr(m, vcpu, gpa));
 });
 
 const firstRedirection = 0x10;
@@ -63,6 +63,10 @@ export const programIoapic = scenarioActor(function* programIoapic(
   low: number,
   high: number,
 ) {
+  if (m.vm.irqchip_mode === irqchipMode.SPLIT) {
+    yield* programRoute(m, pin, low, high);
+    return;
+  }
   const register = firstRedirection + 2 * pin;
   yield* ioapic_mmio_write(m, IOAPIC_REG_SELECT, register + 1);
   yield* ioapic_mmio_write(m, IOAPIC_REG_WINDOW, high);

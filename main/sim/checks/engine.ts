@@ -20,8 +20,8 @@ interface ReadIndex {
   /** for each word, the number of a set of checks that read it; 0 is the empty set */
   readonly setOf: Uint16Array;
   readonly sets: readonly (readonly number[])[];
-  /** word of `vcpu[i].non_root` to i + 1 */
-  readonly entryOf: ReadonlyMap<number, number>;
+  /** for each word, i + 1 if it is `vcpu[i].non_root`, else 0 */
+  readonly entryOf: Uint8Array;
 }
 
 /** Words with the checks that read them. */
@@ -46,9 +46,9 @@ const readersOf = (layout: RecordType, checks: readonly Check[]): Map<number, nu
 
 const buildIndex = (layout: RecordType, checks: readonly Check[]): ReadIndex => {
   const readers = readersOf(layout, checks);
-  const entryOf = new Map<number, number>();
-  for (const { word } of leavesMatching(layout, 'vcpu[*].non_root')) {
-    entryOf.set(word, entryOf.size + 1);
+  const entryOf = new Uint8Array(layout.bytes >>> 2);
+  for (const [i, { word }] of leavesMatching(layout, 'vcpu[*].non_root').entries()) {
+    entryOf[word] = i + 1;
     if (!readers.has(word)) readers.set(word, []);
   }
   const setOf = new Uint16Array(layout.bytes >>> 2);
@@ -85,32 +85,45 @@ export class CheckEngine {
   readonly #index: ReadIndex;
   readonly #entryChecks: readonly number[];
   readonly #broken = new Set<number>();
-  readonly #due = new Set<number>();
+  /** the checks that the step concerns, each once, in the order in which they were met */
+  readonly #due: Uint16Array;
+  readonly #isDue: Uint8Array;
 
   constructor(machine: MachineView, layout: RecordType, checks: readonly Check[]) {
     this.#machine = machine;
     this.#checks = checks;
     this.#vcpus = machine.vcpu.length;
     this.#index = indexOf(layout, checks);
+    this.#due = new Uint16Array(checks.length);
+    this.#isDue = new Uint8Array(checks.length);
     this.#entryChecks = checks.flatMap((c, i) => (c.when === 'entry' ? [i] : []));
   }
 
   /** Checks the state that step `step` of `actor` led to. */
   stepClosed(log: StepWrites, step: number, actor: number): void {
     const { setOf, sets, entryOf } = this.#index;
+    const { writes, end } = log;
+    const due = this.#due;
+    const isDue = this.#isDue;
+    let dueCount = 0;
     let entered = 0;
-    for (let i = log.start; i < log.end; i += LOG_STRIDE) {
-      const word = log.writes[i]!;
+    for (let i = log.start; i < end; i += LOG_STRIDE) {
+      const word = writes[i]!;
       const set = setOf[word]!;
       if (set === 0) continue;
-      const entry = entryOf.get(word);
-      if (entry !== undefined && log.writes[i + 1] === 0 && log.writes[i + 2] === 1)
-        entered = entry;
-      for (const check of sets[set]!) this.#due.add(check);
+      const entry = entryOf[word]!;
+      if (entry !== 0 && writes[i + 1] === 0 && writes[i + 2] === 1) entered = entry;
+      const readers = sets[set]!;
+      for (let k = 0; k < readers.length; k++) {
+        const check = readers[k]!;
+        if (isDue[check] === 1) continue;
+        isDue[check] = 1;
+        due[dueCount++] = check;
+      }
     }
-    if (this.#due.size > 0) {
-      for (const check of this.#due) this.#evaluate(check, step, actor);
-      this.#due.clear();
+    for (let k = 0; k < dueCount; k++) {
+      isDue[due[k]!] = 0;
+      this.#evaluate(due[k]!, step, actor);
     }
     if (entered > 0) {
       for (const check of this.#entryChecks) this.#evaluateOn(check, entered - 1, step, actor);

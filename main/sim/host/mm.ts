@@ -3,7 +3,7 @@
  * MMU-notifier interval.
  */
 import { hvaOfApicAccessPage } from '../state/addresses.ts';
-import { type Body, linux, type Machine } from '../steps.ts';
+import { type Body, linux, type Machine, MachineLimit } from '../steps.ts';
 import { alloc_page, copy_page, put_page } from './frames.ts';
 import { PFN_ERR, pteOf } from './page_table.ts';
 
@@ -117,27 +117,31 @@ export const migrate_page = linux('mm/migrate.c', function* migrate_pages(m: Mac
 });
 
 /**
- * Drops the page: MADV_DONTNEED. A frame that somebody else holds lives on until that reference
- * goes, but the next fault maps a new one. The frame goes when the TLB gather is finished, behind
- * the end of the interval.
- * @kvm mm/madvise.c
+ * Takes the frame away, but leaves the mapping. A frame that somebody else holds lives on until
+ * that reference goes, but the next fault maps a new one. The frame goes when the TLB gather is
+ * finished, behind the end of the interval.
  */
+function* dropFrame(m: Machine, hva: number): Body<void> {
+  yield* mmu_notifier_invalidate_range_start(m, hva);
+  const old = yield* zap_page_range_single(m, hva);
+  if (old >= 0) {
+    const pte = m.pte[pteOf(m, hva)];
+    // A fault may have put a new frame there meanwhile: that one stays.
+    if (pte !== undefined && !pte.present && pte.pfn === old) pte.pfn = PFN_ERR;
+    noteChange(m, hva);
+  }
+  yield* mmu_notifier_invalidate_range_end(m, hva);
+  forgetChange(m, hva, old >= 0);
+  if (old < 0) return;
+  yield m.step('tlb_finish_mmu: drop the reference of the mapping to pfn {old}', old);
+  put_page(m, old);
+}
+
+/** Drops the page: MADV_DONTNEED. @kvm mm/madvise.c */
 export const madvise_dontneed = linux(
   'mm/madvise.c',
   function* madvise_dontneed_single_vma(m: Machine, hva: number) {
-    yield* mmu_notifier_invalidate_range_start(m, hva);
-    const old = yield* zap_page_range_single(m, hva);
-    if (old >= 0) {
-      const pte = m.pte[pteOf(m, hva)];
-      // A fault may have put a new frame there meanwhile: that one stays.
-      if (pte !== undefined && !pte.present && pte.pfn === old) pte.pfn = PFN_ERR;
-      noteChange(m, hva);
-    }
-    yield* mmu_notifier_invalidate_range_end(m, hva);
-    forgetChange(m, hva, old >= 0);
-    if (old < 0) return;
-    yield m.step('tlb_finish_mmu: drop the reference of the mapping to pfn {old}', old);
-    put_page(m, old);
+    yield* dropFrame(m, hva);
   },
 );
 
@@ -157,4 +161,23 @@ export const vm_munmap = linux('mm/mmap.c', function* vm_munmap(m: Machine, hva:
   if (old < 0) return;
   yield m.step('tlb_finish_mmu: drop the reference of the mapping to pfn {old}', old);
   put_page(m, old);
+});
+
+/**
+ * mmap with MAP_FIXED: what was mapped there goes, and nothing is present until the next fault.
+ * @omits mmap_lock: a fault that comes in between finds the new mapping
+ */
+export const vm_mmap = linux('mm/mmap.c', function* mmap_region(m: Machine, hva: number) {
+  if (pteOf(m, hva) >= 0) {
+    yield* dropFrame(m, hva);
+    return;
+  }
+  yield m.step('add a mapping without a frame');
+  const free = m.pte.find(({ used }) => !used);
+  if (free === undefined)
+    throw new MachineLimit(`all ${m.pte.length} pages of user space are in use`);
+  free.hva = hva;
+  free.pfn = PFN_ERR;
+  free.writable = true;
+  free.used = true;
 });

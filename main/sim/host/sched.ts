@@ -27,20 +27,35 @@ export const resched_curr = linux(
   },
 );
 
-const isOff: Condition = (m, vcpu) => m.vcpu[vcpu]!.scheduled_out;
-
-const cpuIsFree: Condition = (m, cpu) => {
-  for (const vcpu of m.vcpu) if (vcpu.cpu === cpu && !vcpu.scheduled_out) return false;
+/**
+ * Has no other thread the CPU: is on it, or is about to be? One that was given it while it slept
+ * has to wait for it like everybody else.
+ */
+export const isCpuFree = (m: Machine, vcpu: number, cpu: number): boolean => {
+  for (const { index, cpu: loaded, scheduled_out, sched_cpu, task_state } of m.vcpu) {
+    if (index === vcpu) continue;
+    if (loaded === cpu && !scheduled_out) return false;
+    if (sched_cpu === cpu && task_state !== taskState.BLOCKED) return false;
+  }
   return true;
+};
+
+const vcpuOf = (pair: number): number => pair >>> 8;
+const cpuOf = (pair: number): number => pair & 0xff;
+
+/** The thread is off, not on its way to a CPU already, and the one that it shall get is free. */
+const canBeGiven: Condition = (m, pair) => {
+  const { scheduled_out, sched_cpu, task_state } = m.vcpu[vcpuOf(pair)]!;
+  const waits = scheduled_out && (sched_cpu < 0 || task_state === taskState.BLOCKED);
+  return waits && isCpuFree(m, vcpuOf(pair), cpuOf(pair));
 };
 
 /** Gives a thread that waits for it a CPU; it need not be the one that it had. */
 export const set_next_task = linux(
   'kernel/sched/core.c',
   function* set_next_task(m: Machine, vcpu: number, cpu: number) {
-    yield m.park('wait until the thread is off its CPU', isOff, vcpu);
-    yield m.park('wait until the CPU is free', cpuIsFree, cpu);
-    yield m.step('vCPU {vcpu} goes on on CPU {cpu}', vcpu, cpu);
+    yield m.step('vCPU {vcpu} is to go on on CPU {cpu}', vcpu, cpu);
+    yield m.park('the thread is off its CPU, and this one is free', canBeGiven, (vcpu << 8) | cpu);
     m.vcpu[vcpu]!.sched_cpu = cpu;
   },
 );

@@ -16,6 +16,8 @@ export interface AccessKind {
   /** in bytes */
   readonly width: 1 | 2 | 4 | 8;
   readonly write: boolean;
+  /** a read-modify-write that clears bit 0; the value is what was there */
+  readonly clearsBit: boolean;
   /** the CPU makes the access itself, while it delivers an event through the IDT */
   readonly eventDelivery: boolean;
 }
@@ -23,6 +25,7 @@ export interface AccessKind {
 const kind = (width: AccessKind['width'], write: boolean): AccessKind => ({
   width,
   write,
+  clearsBit: false,
   eventDelivery: false,
 });
 
@@ -38,6 +41,9 @@ export const accessKinds = {
   write64: kind(8, true),
 } as const satisfies Partial<Record<Op, AccessKind>>;
 
+/** BTR of bit 0 of a byte: one access that reads and writes. */
+export const testAndClear: AccessKind = { ...kind(1, true), clearsBit: true };
+
 /** The same access, made while an event is delivered through the IDT. */
 export const duringEventDelivery = (access: AccessKind): AccessKind => ({
   ...access,
@@ -49,7 +55,7 @@ const accessBytes = (
   m: Machine,
   vcpu: number,
   place: number,
-  { width, write }: AccessKind,
+  { width, write, clearsBit }: AccessKind,
 ): void => {
   const { guest } = m.vcpu[vcpu]!;
   const pfn = Math.floor(place / PAGE_SIZE);
@@ -57,12 +63,15 @@ const accessBytes = (
   if (offset + width > PAGE_SIZE) {
     throw new Error('model: an access of the guest crosses a page; split it in two');
   }
-  if (width === 4 && (offset & 3) === 0) {
+  if (clearsBit) {
+    guest.value = readBytes(m, pfn, offset, width);
+    writeBytes(m, pfn, offset, width, guest.value & ~1);
+  } else if (width === 4 && (offset & 3) === 0) {
     if (write) writeFrame(m, pfn, offset, guest.value);
     else guest.value = readFrame(m, pfn, offset);
   } else if (write) {
-    writeBytes(m, pfn, offset, { width, value: guest.value });
-    if (width === 8) writeBytes(m, pfn, offset + 4, { width, value: guest.value_high });
+    writeBytes(m, pfn, offset, width, guest.value);
+    if (width === 8) writeBytes(m, pfn, offset + 4, width, guest.value_high);
   } else {
     guest.value = readBytes(m, pfn, offset, width);
     if (width === 8) guest.value_high = readBytes(m, pfn, offset + 4, width);

@@ -16,16 +16,18 @@ import {
   isInterruptPending,
 } from './physical_interrupts.ts';
 import { postedInterruptProcessing } from './posted_interrupts.ts';
+import { preemptionTimerExpired } from './preemption_timer.ts';
 import { virtualInterruptDelivery } from './virtual_interrupts.ts';
 import { currentVmcs, exitFor, pinOn, primaryOn } from './vmcs.ts';
 
 /** What comes first at a boundary. */
 export const boundaryEvent = {
   NONE: 0,
-  NMI_WINDOW: 1,
-  INTERRUPT_WINDOW: 2,
-  VIRTUAL_INTERRUPT: 3,
-  PHYSICAL_INTERRUPT: 4,
+  PREEMPTION_TIMER: 1,
+  NMI_WINDOW: 2,
+  INTERRUPT_WINDOW: 3,
+  VIRTUAL_INTERRUPT: 4,
+  PHYSICAL_INTERRUPT: 5,
 } as const;
 
 /**
@@ -35,6 +37,7 @@ export const boundaryEvent = {
 export const eventAtBoundary = (m: Machine, vcpuIndex: number): number => {
   const vmcs = currentVmcs(m, vcpuIndex);
   const vcpu = m.vcpu[vcpuIndex]!;
+  if (preemptionTimerExpired(m, vcpuIndex)) return boundaryEvent.PREEMPTION_TIMER;
   if (
     primaryOn(vmcs, cpuControl.NMI_WINDOW) &&
     (vmcs.guest_interruptibility & interruptibility.NMI) === 0
@@ -87,6 +90,8 @@ export const takeBoundaryEvent = sdm(
   '26.2',
   function* takeBoundaryEvent(m: Machine, vcpu: number, event: number, program: Program) {
     switch (event) {
+      case boundaryEvent.PREEMPTION_TIMER:
+        return exitFor(currentVmcs(m, vcpu), exitReason.PREEMPTION_TIMER, 0);
       case boundaryEvent.NMI_WINDOW:
         return exitFor(currentVmcs(m, vcpu), exitReason.NMI_WINDOW, 0);
       case boundaryEvent.INTERRUPT_WINDOW:

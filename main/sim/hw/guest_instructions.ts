@@ -2,16 +2,23 @@
 import { APIC_DEFAULT_PHYS_BASE } from '../state/addresses.ts';
 import { APIC_BASE_MSR, APIC_EOI, APIC_TASKPRI, X2APIC_ENABLE } from '../state/apicdef.ts';
 import type { Instruction, Program } from '../state/program.ts';
-import { cpuControl, exitReason, interruptibility } from '../state/vmcs.ts';
+import {
+  cpuControl,
+  eventType,
+  exitReason,
+  INTR_INFO_VALID,
+  interruptibility,
+} from '../state/vmcs.ts';
 import { type Machine, sdm } from '../steps.ts';
 import { classOf, readVirtualApic, writeVirtualApic } from './apic_virtualization.ts';
-import { type AccessKind, accessKinds, guestAccess } from './guest_access.ts';
+import { type AccessKind, accessKinds, guestAccess, testAndClear } from './guest_access.ts';
 import { endShadow, halt, returnFromInterrupt } from './guest_interrupts.ts';
 import { skipInstruction } from './guest_program.ts';
 import { tprVirtualization } from './virtual_interrupts.ts';
 import { currentVmcs, exitFor, isTrapLike, primaryOn, type VmcsView } from './vmcs.ts';
 import { raiseGp, reachHostApic, readMsr, writeMsr } from './x2apic_virt.ts';
 
+const UD_VECTOR = 6;
 const MSR_EOI = APIC_BASE_MSR + APIC_EOI / 16;
 
 /** Exit qualification of MOV to and from CR8, through RAX. @sdm Table 28-3 */
@@ -42,6 +49,13 @@ function* endOfInterrupt(m: Machine, vcpu: number) {
   return yield* guestAccess(m, vcpu, APIC_DEFAULT_PHYS_BASE + APIC_EOI, accessKinds.write);
 }
 
+/** The guest need not tell the APIC if the hypervisor has set the bit, which it clears. */
+function* paravirtualEoi(m: Machine, vcpu: number, byte: number) {
+  const reason: number = yield* guestAccess(m, vcpu, byte, testAndClear);
+  if (reason !== exitReason.NONE || (m.vcpu[vcpu]!.guest.value & 1) !== 0) return reason;
+  return yield* endOfInterrupt(m, vcpu);
+}
+
 /**
  * CR8 is the task priority's class.
  * @sdm 30.3 Virtualizing CR8-Based TPR Accesses
@@ -49,10 +63,11 @@ function* endOfInterrupt(m: Machine, vcpu: number) {
 function* writeCr8(m: Machine, vcpu: number, value: number) {
   yield m.step('MOV to CR8: {value}', value);
   const vmcs = currentVmcs(m, vcpu);
-  if (value > 0xf) return raiseGp(m, vcpu);
+  // The exit comes before #GP for a reserved bit (26.1.1): whoever asked for it sees the value.
   if (primaryOn(vmcs, cpuControl.CR8_LOAD)) {
     return exitFor(vmcs, exitReason.CR_ACCESS, crAccess.TO);
   }
+  if (value > 0xf) return raiseGp(m, vcpu);
   if (!primaryOn(vmcs, cpuControl.TPR_SHADOW)) return reachHostApic(m);
   writeVirtualApic(m, vcpu, APIC_TASKPRI, value << 4);
   return yield* tprVirtualization(m, vcpu);
@@ -86,6 +101,17 @@ function* executeHlt(m: Machine, vcpu: number) {
   return exitReason.NONE as number;
 }
 
+/**
+ * The CPU itself is in no SMM, whatever the hypervisor makes the guest believe: #UD, which exits.
+ * @sdm 26.1 Instructions that cause VM exits
+ */
+function* executeRsm(m: Machine, vcpu: number) {
+  yield m.step('RSM: #UD');
+  const vmcs = currentVmcs(m, vcpu);
+  vmcs.vm_exit_intr_info = INTR_INFO_VALID + (eventType.EXCEPTION << 8) + UD_VECTOR;
+  return exitFor(vmcs, exitReason.EXCEPTION_NMI, 0);
+}
+
 /** Instructions that change the guest's own registers at most, with the labels of their steps. */
 const privateLabels = { sti: 'STI', cli: 'CLI', iret: 'IRET', pause: 'PAUSE' } as const;
 
@@ -105,6 +131,17 @@ const executePrivate = (m: Machine, vcpu: number, op: PrivateOp, program: Progra
   skipInstruction(m, program);
 };
 
+const isComparison = (op: Instruction['op']): boolean => op === 'verify' || op === 'verify-between';
+
+/** CMP with what the last read gave: the guest keeps count of what was right. */
+const compare = (m: Machine, vcpu: number, instruction: Instruction): void => {
+  const { guest } = m.vcpu[vcpu]!;
+  const least = operandOf(instruction, 0);
+  const most = instruction.op === 'verify' ? least : operandOf(instruction, 1);
+  if (guest.value >= least && guest.value <= most) guest.verified++;
+  else guest.mismatches++;
+};
+
 /** Gives the exit reason, NONE if the instruction has completed and the guest goes on. */
 function* execute(m: Machine, vcpu: number, instruction: Instruction) {
   switch (instruction.op) {
@@ -112,6 +149,8 @@ function* execute(m: Machine, vcpu: number, instruction: Instruction) {
       return yield* executeHlt(m, vcpu);
     case 'eoi':
       return yield* endOfInterrupt(m, vcpu);
+    case 'pv-eoi':
+      return yield* paravirtualEoi(m, vcpu, operandOf(instruction, 0));
     case 'rdmsr':
       return yield* readMsr(m, vcpu, operandOf(instruction, 0));
     case 'wrmsr':
@@ -123,7 +162,11 @@ function* execute(m: Machine, vcpu: number, instruction: Instruction) {
       return yield* writeCr8(m, vcpu, operandOf(instruction, 0));
     case 'mov-from-cr8':
       return yield* readCr8(m, vcpu);
+    case 'rsm':
+      return yield* executeRsm(m, vcpu);
     case 'vmcall':
+    case 'pv-send-ipi':
+    case 'pv-kick':
       yield m.step('VMCALL');
       return exitFor(currentVmcs(m, vcpu), exitReason.VMCALL, 0);
     default:
@@ -154,6 +197,12 @@ export const guestInstruction = sdm(
     if (isPrivate(op)) {
       yield m.step(privateLabels[op]);
       executePrivate(m, vcpu, op, program);
+      return exitReason.NONE as number;
+    }
+    if (isComparison(op)) {
+      yield m.step('CMP');
+      compare(m, vcpu, executed);
+      skipInstruction(m, program);
       return exitReason.NONE as number;
     }
     const kind = kindOf[op];

@@ -1,13 +1,10 @@
 /** Events through the IDT of the guest: when they can be taken, and what happens then. */
 
 import type { Program } from '../state/program.ts';
-import { activityState, interruptibility } from '../state/vmcs.ts';
+import { activityState, interruptShadow } from '../state/vmcs.ts';
 import type { Machine } from '../steps.ts';
 import { handlerOf } from './guest_program.ts';
 import { currentVmcs, type VmcsView } from './vmcs.ts';
-
-/** STI and MOV SS hold interrupts back for one more instruction. */
-const shadow = interruptibility.STI | interruptibility.MOV_SS;
 
 const setActivity = (vmcs: VmcsView, state: number): void => {
   if (vmcs.guest_activity_state !== state) vmcs.guest_activity_state = state;
@@ -15,12 +12,13 @@ const setActivity = (vmcs: VmcsView, state: number): void => {
 
 /** Could the guest take an interrupt now? */
 export const interruptsOpen = (m: Machine, vcpu: number): boolean =>
-  m.vcpu[vcpu]!.guest.rflags_if && (currentVmcs(m, vcpu).guest_interruptibility & shadow) === 0;
+  m.vcpu[vcpu]!.guest.rflags_if &&
+  (currentVmcs(m, vcpu).guest_interruptibility & interruptShadow) === 0;
 
 /** The instruction behind STI or MOV SS begins: the next boundary is an ordinary one. */
 export const endShadow = (vmcs: VmcsView): void => {
   const blocked = vmcs.guest_interruptibility;
-  if ((blocked & shadow) !== 0) vmcs.guest_interruptibility = blocked & ~shadow;
+  if ((blocked & interruptShadow) !== 0) vmcs.guest_interruptibility = blocked & ~interruptShadow;
 };
 
 export const halt = (vmcs: VmcsView): void => setActivity(vmcs, activityState.HLT);

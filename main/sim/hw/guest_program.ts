@@ -1,27 +1,37 @@
-/** The program of a guest: where it stands, its loops, and its interrupt handler. */
+/** The program of a guest: where it stands, its loops, and its handlers. */
 
 import type { Instruction, Program } from '../state/program.ts';
 import type { Machine } from '../steps.ts';
 
-/** What a guest without a handler of its own does with every interrupt. */
-const usualHandler: Program = [
+/** What a guest without handlers of its own does with every interrupt, and with every SMI. */
+const usualHandlers: Program = [
   { op: 'eoi', operands: [] },
   { op: 'iret', operands: [] },
+  { op: 'rsm', operands: [] },
 ];
+const usualInterruptHandler = 0;
+const usualSmiHandler = 2;
 
-/** Where `handler` stands, or the end: the main program ends there. */
-const endOf = (program: Program): number => {
-  const mark = program.findIndex(({ op }) => op === 'handler');
-  return mark < 0 ? program.length : mark;
+/** Behind the word that begins a part of the program; the usual handlers stand behind it all. */
+const partOf = (program: Program, mark: 'handler' | 'smi-handler', usual: number): number => {
+  const index = program.findIndex(({ op }) => op === mark);
+  return index < 0 ? program.length + 1 + usual : index + 1;
 };
 
-/** The first instruction of the interrupt handler; the usual one stands behind the program. */
-export const handlerOf = (program: Program): number => endOf(program) + 1;
+/** The first instruction of the interrupt handler. */
+export const handlerOf = (program: Program): number =>
+  partOf(program, 'handler', usualInterruptHandler);
+
+/** The first instruction of the SMI handler. */
+export const smiHandlerOf = (program: Program): number =>
+  partOf(program, 'smi-handler', usualSmiHandler);
+
+const isMark = ({ op }: Instruction): boolean => op === 'handler' || op === 'smi-handler';
 
 /** The instruction at a place; undefined at the end, where the guest halts for good. */
 export const instructionAt = (program: Program, pc: number): Instruction | undefined => {
-  const instruction = program[pc] ?? usualHandler[pc - program.length - 1];
-  return instruction?.op === 'handler' ? undefined : instruction;
+  const instruction = program[pc] ?? usualHandlers[pc - program.length - 1];
+  return instruction === undefined || isMark(instruction) ? undefined : instruction;
 };
 
 /** Goes past the instruction that the guest stands at: it has completed, or KVM has done it. */

@@ -44,7 +44,8 @@ export const writeBytes = (
   m: Machine,
   pfn: number,
   offset: number,
-  { width, value }: { readonly width: number; readonly value: number },
+  width: number,
+  value: number,
 ): void => {
   const shift = (offset & 3) * 8;
   const mask = maskOf(width);

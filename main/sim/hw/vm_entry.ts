@@ -16,6 +16,7 @@ import { guestInstruction } from './guest_instructions.ts';
 import { takeInterrupt, takeNmi } from './guest_interrupts.ts';
 import { skipLoops } from './guest_program.ts';
 import { isInterruptPending } from './physical_interrupts.ts';
+import { preemptionTimerExpired, startPreemptionTimer } from './preemption_timer.ts';
 import {
   ceaseRecognition,
   evaluatePendingInterrupts,
@@ -69,6 +70,7 @@ export function* enterGuest(m: Machine, vcpuIndex: number, program: Program): Bo
   vcpu.stat.vm_entries++;
   vcpu.non_root = true;
   m.actor[m.current]!.level = level.L1;
+  startPreemptionTimer(m, vcpuIndex);
   injectEvent(m, vcpuIndex, program);
   const vmcs = currentVmcs(m, vcpuIndex);
   if (secondaryOn(vmcs, secondaryControl.VIRTUAL_INTR_DELIVERY)) {
@@ -99,14 +101,15 @@ export function* leaveGuest(m: Machine, vcpuIndex: number, reason: number): Body
   m.actor[m.current]!.level = level.L0;
 }
 
-const wakes = (m: Machine, vcpu: number): boolean => isInterruptPending(m, m.vcpu[vcpu]!.cpu);
+const wakes = (m: Machine, vcpu: number): boolean =>
+  isInterruptPending(m, m.vcpu[vcpu]!.cpu) || preemptionTimerExpired(m, vcpu);
 
 /**
  * Enters the guest and runs it until something makes it exit. Interrupts of the host stay off:
  * one that arrives is seen at the next instruction boundary, which is not a step of its own.
  * Gives the exit reason; VMFAIL and INVALID_GUEST_STATE mean that there was no entry.
  * @sdm 27 VM entries, 28 VM exits
- * @omits other checks of guest and host state, INIT, SIPI, SMI, the preemption timer
+ * @omits other checks of guest and host state, INIT, SIPI, SMI
  */
 export const vmEntry = sdm(
   '27',

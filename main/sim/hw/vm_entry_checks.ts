@@ -33,12 +33,6 @@ const interruptDelivery = (v: VmcsView): boolean =>
 const ipiVirtualization = (v: VmcsView): boolean => tertiaryOn(v, tertiaryControl.IPI_VIRT);
 const postedInterrupts = (v: VmcsView): boolean => pinOn(v, pinControl.POSTED_INTR);
 
-/**
- * Off until the boot image sets acknowledge-interrupt-on-exit in vmcs01 and KVM runs the handler of
- * the vector that the exit hands over; with it KVM's own controls would fail this check.
- */
-const ackOnExitIsChecked: boolean = false;
-
 export interface VmEntryCheck {
   readonly rule: string;
   /** where the rule applies: other fields may hold anything */
@@ -104,7 +98,7 @@ export const vmEntryChecks: readonly VmEntryCheck[] = [
   },
   {
     rule: 'posted interrupts need acknowledge-interrupt-on-exit',
-    applies: (v) => ackOnExitIsChecked && postedInterrupts(v),
+    applies: postedInterrupts,
     holds: (v) => v.vm_exit_controls.has(exitControl.ACK_INTR_ON_EXIT),
   },
   {

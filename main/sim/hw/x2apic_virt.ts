@@ -104,7 +104,11 @@ function* writeVirtualized(m: Machine, vcpu: number, offset: number, low: number
   return reachHostApic(m);
 }
 
-/** Only where the hypervisor has to look at the vector is it left in the page. */
+/**
+ * Only where the hypervisor has to look at the vector is it left in the page. Unverified: another
+ * reading of the manual stores it beside a virtualized self-IPI too. No L1 guest can tell:
+ * KVM intercepts reads of the MSR, and reads the word itself behind an APIC-write exit only.
+ */
 function* writeSelfIpi(m: Machine, vcpu: number, vector: number) {
   if (vector >= 16) {
     yield* selfIpiVirtualization(m, vcpu, vector);

@@ -62,7 +62,8 @@ function* switchApicv(m: Machine, reasons: number): Body<void> {
   yield* kvm_zap_gfn_range(m, apicAccessGfn);
 }
 
-const __kvm_set_or_clear_apicv_inhibit = kvm(
+/** The same for a caller that holds apicv_update_lock. */
+export const __kvm_set_or_clear_apicv_inhibit = kvm(
   file,
   function* __kvm_set_or_clear_apicv_inhibit(m: Machine, reason: number, set: boolean) {
     if ((VMX_REQUIRED_APICV_INHIBITS & (1 << reason)) === 0) return;

@@ -1,5 +1,6 @@
 /** A vCPU thread that does not run: halted, waiting for its start, or preempted. */
 import { srcu_read_lock, srcu_read_unlock } from '../host/locks.ts';
+import { isCpuFree } from '../host/sched.ts';
 import { skipInstruction } from '../hw/guest_program.ts';
 import { APIC_LVT_MASKED } from '../state/apicdef.ts';
 import type { Program } from '../state/program.ts';
@@ -11,7 +12,11 @@ import { kvm_cpu_has_interrupt } from './irq.ts';
 import { kvm_make_request, noteTaken } from './kvm_main.ts';
 import { kvm_apic_accept_events } from './lapic/events.ts';
 import { apic_enabled } from './lapic/priority.ts';
-import { kvm_lapic_switch_to_sw_timer, restart_apic_timer } from './lapic/timer.ts';
+import {
+  kvm_lapic_restart_hv_timer,
+  kvm_lapic_switch_to_hv_timer,
+  kvm_lapic_switch_to_sw_timer,
+} from './lapic/timer.ts';
 import { kvm_apic_init_sipi_allowed, kvm_set_mp_state } from './mp_state.ts';
 import { vmx_check_nested_events } from './vmx/nested.ts';
 import { vmx_vcpu_pi_load, vmx_vcpu_pi_put } from './vmx/pi_blocking.ts';
@@ -19,20 +24,12 @@ import { vmx_vcpu_pi_load, vmx_vcpu_pi_put } from './vmx/pi_blocking.ts';
 const file = 'virt/kvm/kvm_main.c';
 const x86 = 'arch/x86/kvm/x86.c';
 
-/** Does no other vCPU use the CPU? */
-const cpuIsFree = (m: Machine, vcpu: number, cpu: number): boolean => {
-  for (const other of m.vcpu) {
-    if (other.index !== vcpu && other.cpu === cpu && !other.scheduled_out) return false;
-  }
-  return true;
-};
-
 /** Does the thread go on, and has it a CPU to do so? */
 const scheduled: Condition = (m, vcpu) => {
   const { task_state, sched_cpu, preempted, cpu } = m.vcpu[vcpu]!;
   if (task_state === taskState.BLOCKED) return false;
   // A preempted thread waits for the scheduler; one that was asleep goes back where it was.
-  return preempted ? sched_cpu >= 0 : cpuIsFree(m, vcpu, sched_cpu >= 0 ? sched_cpu : cpu);
+  return preempted ? sched_cpu >= 0 : isCpuFree(m, vcpu, sched_cpu >= 0 ? sched_cpu : cpu);
 };
 
 /** @kvm virt/kvm/kvm_main.c */
@@ -52,8 +49,10 @@ export const kvm_arch_vcpu_load = kvm(
     const target = m.vcpu[vcpu]!;
     yield* vmx_vcpu_pi_load(m, vcpu, cpu);
     if (target.cpu === cpu) return;
-    yield m.step('another CPU: make TLB_FLUSH and MIGRATE_TIMER');
+    yield m.step('another CPU: make TLB_FLUSH');
     kvm_make_request(m, vcpu, KVM_REQ.TLB_FLUSH);
+    if (target.apic.lapic_timer.hv_timer_in_use) yield* kvm_lapic_restart_hv_timer(m, vcpu);
+    yield m.step('make MIGRATE_TIMER');
     kvm_make_request(m, vcpu, KVM_REQ.MIGRATE_TIMER);
     yield m.step('cpu = {cpu}', cpu);
     target.cpu = cpu;
@@ -82,8 +81,10 @@ const schedule = linux('kernel/sched/core.c', function* schedule(m: Machine, vcp
   yield* kvm_sched_out(m, vcpu);
   yield m.park('asleep', scheduled, vcpu);
   const cpu = target.sched_cpu >= 0 ? target.sched_cpu : target.cpu;
-  if (target.sched_cpu >= 0) target.sched_cpu = -1;
+  // From here on the CPU is taken, although the thread is not loaded yet.
+  if (target.sched_cpu < 0) target.sched_cpu = cpu;
   yield* kvm_sched_in(m, vcpu, cpu);
+  target.sched_cpu = -1;
 });
 
 /** Gives the CPU away if the scheduler asked for it. @kvm include/linux/sched.h */
@@ -131,15 +132,14 @@ const kvm_arch_vcpu_runnable = kvm(x86, function* kvm_arch_vcpu_runnable(m: Mach
   return found;
 });
 
-/** @omits signals */
 const kvm_vcpu_check_block = kvm(file, function* kvm_vcpu_check_block(m: Machine, vcpu: number) {
   const { requests } = m.vcpu[vcpu]!;
   yield m.step('srcu_read_lock');
   const idx = srcu_read_lock(m);
   let reason: boolean = yield* kvm_arch_vcpu_runnable(m, vcpu);
   if (!reason) {
-    yield m.step('is an expiry of the timer pending?');
-    reason = apic_has_pending_timer(m, vcpu);
+    yield m.step('is an expiry of the timer pending, or a signal?');
+    reason = apic_has_pending_timer(m, vcpu) || m.vcpu[vcpu]!.sigpending;
   }
   if (!reason) {
     yield m.step('is UNBLOCK set? clear it');
@@ -194,7 +194,7 @@ function* sleep(m: Machine, vcpu: number): Body<void> {
   yield* kvm_vcpu_block(m, vcpu);
   yield m.step('srcu_read_lock');
   target.srcu_idx = srcu_read_lock(m);
-  if (hvTimer) yield* restart_apic_timer(m, vcpu);
+  if (hvTimer) yield* kvm_lapic_switch_to_hv_timer(m, vcpu);
 }
 
 /** A vCPU that does not run: sleeps, then takes what has woken it. 0 asks user space. */

@@ -3,7 +3,7 @@ import { type AccessKind, accessKinds } from '../hw/guest_access.ts';
 import { instructionAt } from '../hw/guest_program.ts';
 import { APIC_DEFAULT_PHYS_BASE } from '../state/addresses.ts';
 import { APIC_BASE_MSR, APIC_EOI } from '../state/apicdef.ts';
-import type { Instruction, Program } from '../state/program.ts';
+import { type Instruction, KVM_HC, type Program } from '../state/program.ts';
 import type { Machine } from '../steps.ts';
 
 const operandsOf = (instruction: Instruction | undefined): readonly number[] =>
@@ -20,10 +20,13 @@ export interface MemoryAccess {
 
 const isMemoryOp = (op: string): op is keyof typeof accessKinds => Object.hasOwn(accessKinds, op);
 
-/** `eoi` is a write to the window where the APIC has one. */
+/**
+ * `eoi` is a write to the window where the APIC has one; so is `pv-eoi`, once it has found the
+ * byte cleared. What KVM emulates of it is only that: the byte is in memory that has a frame.
+ */
 export const memoryAccessAt = (m: Machine, program: Program): MemoryAccess | undefined => {
   const instruction = instructionOf(m, program);
-  if (instruction?.op === 'eoi') {
+  if (instruction?.op === 'eoi' || instruction?.op === 'pv-eoi') {
     return { gpa: APIC_DEFAULT_PHYS_BASE + APIC_EOI, kind: accessKinds.write };
   }
   if (instruction === undefined || !isMemoryOp(instruction.op)) return undefined;
@@ -38,10 +41,12 @@ export interface MsrAccess {
   readonly high: number;
 }
 
-/** `eoi` is a WRMSR in x2APIC mode. */
+/** `eoi` and `pv-eoi` are a WRMSR in x2APIC mode. */
 export const msrAccessAt = (m: Machine, program: Program): MsrAccess => {
   const instruction = instructionOf(m, program);
-  if (instruction?.op === 'eoi') return { msr: APIC_BASE_MSR + APIC_EOI / 16, low: 0, high: 0 };
+  if (instruction?.op === 'eoi' || instruction?.op === 'pv-eoi') {
+    return { msr: APIC_BASE_MSR + APIC_EOI / 16, low: 0, high: 0 };
+  }
   const [msr = 0, low = 0, high = 0] = operandsOf(instruction);
   return { msr, low, high };
 };
@@ -49,3 +54,28 @@ export const msrAccessAt = (m: Machine, program: Program): MsrAccess => {
 /** The value of MOV to CR8. */
 export const cr8At = (m: Machine, program: Program): number =>
   operandsOf(instructionOf(m, program))[0] ?? 0;
+
+/** A hypercall: its number (RAX) and its arguments (RBX, RCX, RDX, RSI). */
+export interface Hypercall {
+  readonly nr: number;
+  readonly a0: number;
+  readonly a1: number;
+  readonly a2: number;
+  readonly a3: number;
+}
+
+const noHypercall: Hypercall = { nr: 0, a0: 0, a1: 0, a2: 0, a3: 0 };
+
+/** What the registers hold at a VMCALL. */
+export const hypercallAt = (m: Machine, program: Program): Hypercall => {
+  const instruction = instructionOf(m, program);
+  const [a = 0, b = 0, c = 0, d = 0] = operandsOf(instruction);
+  if (instruction?.op === 'pv-send-ipi') {
+    return { nr: KVM_HC.SEND_IPI, a0: a, a1: b, a2: c, a3: d };
+  }
+  // The operand is a vCPU; the guest knows its APIC ID.
+  if (instruction?.op === 'pv-kick') {
+    return { ...noHypercall, nr: KVM_HC.KICK_CPU, a1: m.vcpu[a]!.vcpu_id };
+  }
+  return noHypercall;
+};

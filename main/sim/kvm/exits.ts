@@ -9,6 +9,7 @@ import { type Body, kvm, type Machine, type Steps } from '../steps.ts';
 import { kvm_emulate_halt } from './block.ts';
 import { cr8At, type MsrAccess, memoryAccessAt, msrAccessAt } from './decode.ts';
 import { x86_emulate_instruction } from './emulate.ts';
+import { kvm_emulate_hypercall } from './hypercall.ts';
 import { kvm_make_request } from './kvm_main.ts';
 import {
   kvm_apic_write_nodecode,
@@ -19,8 +20,13 @@ import {
 import { kvm_apic_set_base } from './lapic/base.ts';
 import { kvm_apic_set_eoi_accelerated } from './lapic/eoi.ts';
 import { apic_update_ppr } from './lapic/priority.ts';
-import { kvm_get_lapic_tscdeadline_msr, kvm_set_lapic_tscdeadline_msr } from './lapic/timer.ts';
+import {
+  kvm_get_lapic_tscdeadline_msr,
+  kvm_lapic_expired_hv_timer,
+  kvm_set_lapic_tscdeadline_msr,
+} from './lapic/timer.ts';
 import { kvm_lapic_get_cr8, kvm_lapic_set_tpr } from './lapic/tpr.ts';
+import { kvm_lapic_set_pv_eoi } from './lapic/vapic.ts';
 import { kvm_tdp_page_fault, RET_PF } from './mmu/mmu.ts';
 
 const vmx = 'arch/x86/kvm/vmx/vmx.c';
@@ -28,6 +34,7 @@ const x86 = 'arch/x86/kvm/x86.c';
 
 const MSR_IA32_APICBASE = 0x1b;
 const MSR_IA32_TSC_DEADLINE = 0x6e0;
+const MSR_KVM_PV_EOI_EN = 0x4b56_4d04;
 const x2apicMsrs = 0x100;
 const TWO_32 = 0x1_0000_0000;
 /** Exit qualification of MOV to CR8. */
@@ -57,7 +64,8 @@ const kvm_get_msr_common = kvm(
     if (msr === MSR_IA32_APICBASE) setValue(m, vcpu, m.vcpu[vcpu]!.apic_base);
     else if (msr === MSR_IA32_TSC_DEADLINE) {
       setValue(m, vcpu, kvm_get_lapic_tscdeadline_msr(m, vcpu));
-    } else return 1;
+    } else if (msr === MSR_KVM_PV_EOI_EN) setValue(m, vcpu, m.vcpu[vcpu]!.pv_eoi.msr_val);
+    else return 1;
     return 0;
   },
 );
@@ -69,6 +77,10 @@ const kvm_set_msr_common = kvm(
     if (isX2apic(msr)) return (yield* kvm_x2apic_msr_write(m, vcpu, msr, low, high)) as number;
     if (msr === MSR_IA32_APICBASE) {
       return (yield* kvm_apic_set_base(m, vcpu, low, high, false)) as number;
+    }
+    if (msr === MSR_KVM_PV_EOI_EN) {
+      const refused: number = yield* kvm_lapic_set_pv_eoi(m, vcpu, high * TWO_32 + low);
+      return refused === 0 ? 0 : 1;
     }
     if (msr !== MSR_IA32_TSC_DEADLINE) return 1;
     yield* kvm_set_lapic_tscdeadline_msr(m, vcpu, high * TWO_32 + low);
@@ -129,8 +141,9 @@ const handle_ept_violation = kvm(
   function* handle_ept_violation(m: Machine, vcpu: number, program: Program) {
     const { stat, vmcs01 } = m.vcpu[vcpu]!;
     stat.ept_violations++;
-    const result = yield* kvm_tdp_page_fault(m, vcpu, vmcs01.guest_physical_address);
+    const result: number = yield* kvm_tdp_page_fault(m, vcpu, vmcs01.guest_physical_address);
     if (result === RET_PF.EMULATE) yield* x86_emulate_instruction(m, vcpu, program);
+    if (result < 0) m.actor[m.current]!.errno = result;
   },
 );
 
@@ -153,6 +166,14 @@ const handle_nmi_window = kvm(vmx, function* handle_nmi_window(m: Machine, vcpu:
   yield* closeWindow(m, vcpu, cpuControl.NMI_WINDOW);
 });
 
+/** The exit while L2 ran, or in a kernel without the fast path for it. */
+const handle_preemption_timer = kvm(
+  vmx,
+  function* handle_preemption_timer(m: Machine, vcpu: number) {
+    yield* kvm_lapic_expired_hv_timer(m, vcpu);
+  },
+);
+
 const handle_tpr_below_threshold = kvm(
   vmx,
   function* handle_tpr_below_threshold(m: Machine, vcpu: number) {
@@ -173,12 +194,13 @@ const handle_apic_write = kvm(vmx, function* handle_apic_write(m: Machine, vcpu:
   yield* kvm_apic_write_nodecode(m, vcpu, vmcs01.exit_qualification & 0xff0);
 });
 
-/** @omits what hypercalls ask for */
-const kvm_emulate_hypercall = kvm(
-  x86,
-  function* kvm_emulate_hypercall(m: Machine, _vcpu: number, program: Program) {
-    yield m.step('the hypercall is answered');
-    skipInstruction(m, program);
+/** #UD: RSM of a guest that KVM has put into SMM. @omits other exceptions, and NMIs of the host */
+const handle_exception_nmi = kvm(
+  vmx,
+  function* handle_exception_nmi(m: Machine, vcpu: number, program: Program) {
+    yield m.step('#UD: is it an instruction that KVM emulates?');
+    m.vcpu[vcpu]!.vmcs01.vm_exit_intr_info = 0;
+    yield* x86_emulate_instruction(m, vcpu, program);
   },
 );
 
@@ -186,6 +208,7 @@ type Handle = (m: Machine, vcpu: number, program: Program) => Steps<void>;
 
 /** An external interrupt has done its work by causing the exit: it has no handler here. */
 const kvm_vmx_exit_handlers: Readonly<Record<number, Handle>> = {
+  [exitReason.EXCEPTION_NMI]: handle_exception_nmi,
   [exitReason.INTERRUPT_WINDOW]: handle_interrupt_window,
   [exitReason.NMI_WINDOW]: handle_nmi_window,
   [exitReason.HLT]: kvm_emulate_halt,
@@ -197,6 +220,7 @@ const kvm_vmx_exit_handlers: Readonly<Record<number, Handle>> = {
   [exitReason.APIC_ACCESS]: handle_apic_access,
   [exitReason.EOI_INDUCED]: handle_apic_eoi_induced,
   [exitReason.EPT_VIOLATION]: handle_ept_violation,
+  [exitReason.PREEMPTION_TIMER]: handle_preemption_timer,
   [exitReason.APIC_WRITE]: handle_apic_write,
 };
 
@@ -213,6 +237,8 @@ export const vmx_handle_exit = kvm(
     }
     const handle = kvm_vmx_exit_handlers[reason];
     if (handle !== undefined) yield* handle(m, vcpu, program);
-    return 1;
+    // KVM_RUN has failed.
+    if (m.actor[m.current]!.errno < 0) return 0;
+    return m.vcpu[vcpu]!.exit_reason === kvmExit.MMIO ? 0 : 1;
   },
 );

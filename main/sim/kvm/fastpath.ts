@@ -1,6 +1,7 @@
 /** Exits that are handled with interrupts off, so that the guest goes on at once. */
 import { srcu_read_lock, srcu_read_unlock } from '../host/locks.ts';
 import { skipInstruction } from '../hw/guest_program.ts';
+import { currentVmcs } from '../hw/vmcs.ts';
 import { APIC_BASE_MSR, APIC_ICR, APIC_MODE_MASK } from '../state/apicdef.ts';
 import type { Program } from '../state/program.ts';
 import { exitReason } from '../state/vmcs.ts';
@@ -9,7 +10,12 @@ import { kvm_emulate_halt, kvm_vcpu_running } from './block.ts';
 import { type MsrAccess, msrAccessAt } from './decode.ts';
 import { kvm_x2apic_msr_write } from './lapic/access.ts';
 import { apic_x2apic_mode } from './lapic/priority.ts';
-import { kvm_set_lapic_tscdeadline_msr } from './lapic/timer.ts';
+import {
+  kvm_can_use_hv_timer,
+  kvm_lapic_expired_hv_timer,
+  kvm_set_lapic_tscdeadline_msr,
+} from './lapic/timer.ts';
+import { timerSoftDisabled } from './vmx/hv_timer.ts';
 
 /** enum exit_fastpath_completion */
 export const fastpath = { NONE: 0, REENTER_GUEST: 1, EXIT_HANDLED: 2 } as const;
@@ -31,7 +37,7 @@ function* writeMsr(m: Machine, vcpu: number, access: MsrAccess): Body<boolean> {
   if (msr === MSR_ICR && apic_x2apic_mode(m, vcpu) && isSimpleIpi(access)) {
     return (yield* kvm_x2apic_msr_write(m, vcpu, msr, low, high)) === 0;
   }
-  if (msr !== MSR_IA32_TSC_DEADLINE || !m.vm.enable_preemption_timer) return false;
+  if (msr !== MSR_IA32_TSC_DEADLINE || !kvm_can_use_hv_timer(m, vcpu)) return false;
   yield* kvm_set_lapic_tscdeadline_msr(m, vcpu, high * 2 ** 32 + low);
   return true;
 }
@@ -60,14 +66,40 @@ const handle_fastpath_hlt = kvm(
   },
 );
 
+/** An exit that KVM forced has done its work; one for the APIC timer of L2 may have to end L2. */
+const handle_fastpath_preemption_timer = kvm(
+  'arch/x86/kvm/vmx/vmx.c',
+  function* handle_fastpath_preemption_timer(m: Machine, vcpu: number, forced: boolean) {
+    if (forced) return fastpath.EXIT_HANDLED as Fastpath;
+    const nothingDue = currentVmcs(m, vcpu).vmx_preemption_timer_value === timerSoftDisabled;
+    if (nothingDue) return fastpath.REENTER_GUEST;
+    const slow = m.vcpu[vcpu]!.guest_mode || m.switch('fastpath-exits') === 'none';
+    if (slow) return fastpath.NONE;
+    yield* kvm_lapic_expired_hv_timer(m, vcpu);
+    return fastpath.REENTER_GUEST;
+  },
+);
+
 /**
  * Handles an exit before interrupts are on again, if it is one of the few for which that pays.
- * @omits the VMX preemption timer, INVD
+ * @omits exits for INVD
  */
 export const vmx_exit_handlers_fastpath = kvm(
   'arch/x86/kvm/vmx/vmx.c',
-  function* vmx_exit_handlers_fastpath(m: Machine, vcpu: number, reason: number, program: Program) {
-    if (m.vcpu[vcpu]!.guest_mode) return fastpath.NONE as Fastpath;
+  function* vmx_exit_handlers_fastpath(
+    m: Machine,
+    vcpu: number,
+    reason: number,
+    program: Program,
+    forced: boolean,
+  ) {
+    const { guest_mode, apic } = m.vcpu[vcpu]!;
+    if (reason === exitReason.PREEMPTION_TIMER) {
+      const outcome: Fastpath = yield* handle_fastpath_preemption_timer(m, vcpu, forced);
+      return outcome;
+    }
+    // What a TD asks for comes through the TDX module.
+    if (guest_mode || apic.guest_apic_protected) return fastpath.NONE as Fastpath;
     let result: Fastpath = fastpath.NONE;
     const exits = m.switch('fastpath-exits');
     if (reason === exitReason.WRMSR && exits !== 'none') {

@@ -4,29 +4,33 @@ import {
   activityState,
   cpuControl,
   eventType,
+  exitReason,
   INTR_INFO_VALID,
   interruptibility,
+  interruptShadow,
 } from '../state/vmcs.ts';
 import { type Body, kvm, type Machine } from '../steps.ts';
 import { EBUSY } from './errno.ts';
 import { kvm_cpu_get_interrupt, kvm_cpu_has_injectable_intr } from './irq.ts';
 import { kvm_make_request } from './kvm_main.ts';
+import { enter_smm, setNmiMask } from './smm.ts';
 import { vmx_check_nested_events } from './vmx/nested.ts';
 
 const file = 'arch/x86/kvm/x86.c';
 
 const NMI_VECTOR = 2;
 const TYPE_SHIFT = 8;
-const shadow = interruptibility.STI | interruptibility.MOV_SS;
 
 /** Must the event that is being delivered come first? @kvm arch/x86/kvm/x86.h */
-const kvm_event_needs_reinjection = (m: Machine, vcpu: number): boolean =>
+export const kvm_event_needs_reinjection = (m: Machine, vcpu: number): boolean =>
   m.vcpu[vcpu]!.interrupt.injected || m.vcpu[vcpu]!.nmi_injected;
 
 /** @kvm arch/x86/kvm/vmx/vmx.c */
 export const vmx_interrupt_blocked = (m: Machine, vcpu: number): boolean => {
-  const { guest, vmcs01 } = m.vcpu[vcpu]!;
-  return !guest.rflags_if || (vmcs01.guest_interruptibility & shadow) !== 0;
+  const { guest, vmcs01, apic } = m.vcpu[vcpu]!;
+  // KVM sees no flags of a TD; it hears of them when the TD halts (tdx_interrupt_allowed).
+  if (apic.guest_apic_protected && vmcs01.vm_exit_reason !== exitReason.HLT) return false;
+  return !guest.rflags_if || (vmcs01.guest_interruptibility & interruptShadow) !== 0;
 };
 
 /** 1, 0, or −EBUSY while a nested entry has to come first. @kvm arch/x86/kvm/vmx/vmx.c */
@@ -39,7 +43,7 @@ export const vmx_interrupt_allowed = (m: Machine, vcpu: number): number => {
 export const vmx_nmi_allowed = (m: Machine, vcpu: number): number => {
   if (m.vcpu[vcpu]!.nested_run_pending) return -EBUSY;
   const { guest_interruptibility } = m.vcpu[vcpu]!.vmcs01;
-  return (guest_interruptibility & (shadow | interruptibility.NMI)) === 0 ? 1 : 0;
+  return (guest_interruptibility & (interruptShadow | interruptibility.NMI)) === 0 ? 1 : 0;
 };
 
 /** @kvm arch/x86/kvm/vmx/vmx.c */
@@ -114,13 +118,13 @@ const permission = (
   allowed: (m: Machine, vcpu: number) => number,
 ): number => (kvm_event_needs_reinjection(m, vcpu) ? -EBUSY : allowed(m, vcpu));
 
-/** @omits the handler in SMRAM: the vCPU stays in SMM until user space takes it out */
+/** An SMI that has to wait needs no window: the RSM before it exits anyway. */
 function* injectSmi(m: Machine, vcpu: number): Body<number> {
   const allowed = permission(m, vcpu, vmx_smi_allowed);
   if (allowed <= 0) return allowed;
-  yield m.step('enter SMM');
+  yield m.step('the SMI is taken');
   m.vcpu[vcpu]!.smi_pending = false;
-  m.vcpu[vcpu]!.in_smm = true;
+  yield* enter_smm(m, vcpu);
   return 1;
 }
 
@@ -138,9 +142,10 @@ function* injectNmi(m: Machine, vcpu: number): Body<number> {
   return 0;
 }
 
-function* injectInterrupt(m: Machine, vcpu: number): Body<number> {
+/** `first`: no SMI was taken before it, with which the guest has to begin. */
+function* injectInterrupt(m: Machine, vcpu: number, first: boolean): Body<number> {
   if (!(yield* kvm_cpu_has_injectable_intr(m, vcpu))) return 0;
-  const allowed = permission(m, vcpu, vmx_interrupt_allowed);
+  const allowed = first ? permission(m, vcpu, vmx_interrupt_allowed) : -EBUSY;
   if (allowed < 0) return allowed;
   if (allowed > 0) {
     const vector: number = yield* kvm_cpu_get_interrupt(m, vcpu);
@@ -157,15 +162,18 @@ function* injectInterrupt(m: Machine, vcpu: number): Body<number> {
 function* injectNew(m: Machine, vcpu: number): Body<number> {
   const target = m.vcpu[vcpu]!;
   if (target.guest_debug_blockirq) return 0;
+  let first = true;
   if (target.smi_pending) {
     const result: number = yield* injectSmi(m, vcpu);
     if (result < 0) return result;
+    first = result === 0;
   }
   if (target.nmi_pending > 0) {
+    if (!first) return -EBUSY;
     const result: number = yield* injectNmi(m, vcpu);
     if (result < 0) return result;
   }
-  return yield* injectInterrupt(m, vcpu);
+  return yield* injectInterrupt(m, vcpu, first);
 }
 
 /**
@@ -183,12 +191,6 @@ export const kvm_check_and_inject_events = kvm(
   },
 );
 
-const maskNmis = (m: Machine, vcpu: number, masked: boolean): void => {
-  const { vmcs01 } = m.vcpu[vcpu]!;
-  const rest = vmcs01.guest_interruptibility & ~interruptibility.NMI;
-  vmcs01.guest_interruptibility = masked ? rest | interruptibility.NMI : rest;
-};
-
 /** An event did not arrive: it goes back into the queue that it came from. */
 const requeue = (m: Machine, vcpu: number, info: number): void => {
   const target = m.vcpu[vcpu]!;
@@ -199,7 +201,7 @@ const requeue = (m: Machine, vcpu: number, info: number): void => {
   const type = (info >>> TYPE_SHIFT) & 7;
   if (type === eventType.NMI) {
     target.nmi_injected = true;
-    maskNmis(m, vcpu, false);
+    setNmiMask(m, vcpu, false);
   } else if (type === eventType.EXTERNAL_INTERRUPT || type === eventType.SOFT_INTERRUPT) {
     kvm_queue_interrupt(m, vcpu, info & 0xff, type === eventType.SOFT_INTERRUPT);
   }
@@ -229,12 +231,5 @@ export const process_nmi = kvm(file, function* process_nmi(m: Machine, vcpu: num
   target.nmi_pending = Math.min(target.nmi_pending + target.nmi_queued, most);
   target.nmi_queued = 0;
   yield m.step('make EVENT');
-  kvm_make_request(m, vcpu, KVM_REQ.EVENT);
-});
-
-/** Handler of SMI. */
-export const process_smi = kvm(file, function* process_smi(m: Machine, vcpu: number) {
-  yield m.step('smi_pending = true; make EVENT');
-  m.vcpu[vcpu]!.smi_pending = true;
   kvm_make_request(m, vcpu, KVM_REQ.EVENT);
 });

@@ -8,7 +8,7 @@ import {
 } from '../state/apicdef.ts';
 import { IOAPIC_NUM_PINS, RTC_GSI, redirection } from '../state/ioapic.ts';
 import { KVM_REQ } from '../state/requests.ts';
-import { type Body, kvm, type Machine } from '../steps.ts';
+import { type Body, type Condition, kvm, type Machine } from '../steps.ts';
 import { kvm_make_all_cpus_request, kvm_make_vcpus_request_mask } from './kvm_main.ts';
 import {
   type KvmLapicIrq,
@@ -21,8 +21,6 @@ import { kvm_apic_pending_eoi } from './lapic/priority.ts';
 
 const file = 'arch/x86/kvm/ioapic.c';
 
-/** As many EOIs in a row without effect are an interrupt storm. */
-const IOAPIC_SUCCESSIVE_IRQ_MAX_COUNT = 10_000;
 /** HZ / 100: the pause that a storm is given. */
 const eoiInjectDelayNs = 10_000_000;
 
@@ -151,7 +149,9 @@ function* writeRedirection(m: Machine, pin: number, high: boolean, value: number
 }
 
 const IOAPIC_REG_APIC_ID = 0;
-const IOAPIC_REG_REDIRECTION = 0x10;
+const IOAPIC_REG_VERSION = 1;
+const IOAPIC_REG_ARB_ID = 2;
+export const IOAPIC_REG_REDIRECTION = 0x10;
 
 /** Writes the register that is selected; ioapic.lock is held. */
 const ioapic_write_indirect = kvm(
@@ -186,6 +186,30 @@ export const ioapic_mmio_write = kvm(
   },
 );
 
+/** What a number has that no register has. */
+const noRegister = 0xffff_ffff;
+const IOAPIC_VERSION_ID = 0x11;
+
+/** The register that is selected. @kvm arch/x86/kvm/ioapic.c */
+export const ioapic_read_indirect = ({ ioapic }: Machine['vm']): number => {
+  const register = ioapic.ioregsel;
+  if (register === IOAPIC_REG_VERSION) return ((IOAPIC_NUM_PINS - 1) << 16) | IOAPIC_VERSION_ID;
+  if (register === IOAPIC_REG_APIC_ID || register === IOAPIC_REG_ARB_ID) return ioapic.id << 24;
+  const entry = ioapic.redirtbl[(register - IOAPIC_REG_REDIRECTION) >> 1];
+  if (entry === undefined) return noRegister;
+  return (register & 1) === 0 ? entry.low : entry.high;
+};
+
+/** A read of one of the two registers that the guest sees; other offsets give 0. */
+export const ioapic_mmio_read = kvm(file, function* ioapic_mmio_read(m: Machine, offset: number) {
+  yield* lock(m);
+  yield m.step('read the register at {offset}', offset);
+  const selected = offset === IOAPIC_REG_SELECT ? m.vm.ioapic.ioregsel : 0;
+  const result = offset === IOAPIC_REG_WINDOW ? ioapic_read_indirect(m.vm) : selected;
+  yield* unlock(m);
+  return result;
+});
+
 /** The EOI of a vCPU that got the last RTC interrupt. */
 const rtc_irq_eoi = (m: Machine, vcpu: number, vector: number): void => {
   const { ioapic } = m.vm;
@@ -204,7 +228,7 @@ function* sendAgain(m: Machine, pin: number): Body<void> {
     return;
   }
   entry.eoi_count++;
-  if (entry.eoi_count < IOAPIC_SUCCESSIVE_IRQ_MAX_COUNT) {
+  if (entry.eoi_count < ioapic.successive_irq_max) {
     yield* ioapic_service(m, pin, false);
     return;
   }
@@ -247,6 +271,10 @@ export const kvm_ioapic_update_eoi = kvm(
     yield* unlock(m);
   },
 );
+
+/** Has the pause of a storm passed? */
+export const eoiInjectDue: Condition = ({ vm: { ioapic, now } }) =>
+  ioapic.eoi_inject.any() && ioapic.eoi_inject_due <= now;
 
 /** The delayed work after a storm: sends what is up and has been ended. */
 export const kvm_ioapic_eoi_inject_work = kvm(

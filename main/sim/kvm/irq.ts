@@ -27,7 +27,7 @@ export const kvm_apic_accept_pic_intr = (m: Machine, vcpu: number): boolean => {
 };
 
 /** @kvm arch/x86/kvm/irq.c */
-const kvm_cpu_has_extint = (m: Machine, vcpu: number): boolean => {
+export const kvm_cpu_has_extint = (m: Machine, vcpu: number): boolean => {
   if (!kvm_apic_accept_pic_intr(m, vcpu)) return false;
   return picInKernel(m) ? m.vm.pic.output !== 0 : m.vcpu[vcpu]!.pending_external_vector !== -1;
 };

@@ -1,10 +1,14 @@
 /** Message-signalled interrupts, and the routes of an IOAPIC that user space emulates. */
 import { APIC_DEST_LOGICAL, APIC_DEST_NOSHORT } from '../state/apicdef.ts';
 import { kvm, type Machine } from '../steps.ts';
-import { EINVAL } from './errno.ts';
+import { EINVAL, EWOULDBLOCK } from './errno.ts';
 import { kvm_scan_ioapic_irq } from './ioapic.ts';
 import { type KvmLapicIrq, noSource } from './lapic/destination.ts';
-import { kvm_irq_delivery_to_apic } from './lapic/ipi.ts';
+import {
+  kvm_irq_delivery_to_apic,
+  kvm_irq_delivery_to_apic_fast,
+  NOT_MAPPED,
+} from './lapic/ipi.ts';
 
 const file = 'arch/x86/kvm/irq_comm.c';
 
@@ -46,6 +50,17 @@ export const kvm_set_msi = kvm(file, function* kvm_set_msi(m: Machine, msi: Msi)
   const result: number = yield* kvm_irq_delivery_to_apic(m, noSource, kvm_set_msi_irq(m, msi));
   return result;
 });
+
+/** The same where nobody may sleep: −EWOULDBLOCK if not even the map of the APICs has an answer. */
+export const kvm_arch_set_irq_inatomic = kvm(
+  file,
+  function* kvm_arch_set_irq_inatomic(m: Machine, msi: Msi) {
+    if (kvm_msi_route_invalid(m, msi)) return -EINVAL;
+    const irq = kvm_set_msi_irq(m, msi);
+    const result: number = yield* kvm_irq_delivery_to_apic_fast(m, noSource, irq, false);
+    return result === NOT_MAPPED ? -EWOULDBLOCK : result;
+  },
+);
 
 /** Split irqchip: the routes of the pins tell which EOIs user space must hear of. */
 export const kvm_scan_ioapic_routes = kvm(

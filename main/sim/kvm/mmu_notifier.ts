@@ -15,13 +15,14 @@ import { INVALID_GFN } from './mmu_invalidate.ts';
 
 const file = 'virt/kvm/kvm_main.c';
 
-/** Index of the memslot that backs a host virtual address, −1 if none does. */
-const slotOfHva = (m: Machine, hva: number): number => {
+/** Mask of the memslots that a host virtual address backs: user space may map it twice. */
+const slotsOfHva = (m: Machine, hva: number): number => {
+  let mask = 0;
   for (const slot of m.vm.memslot) {
     const from = slot.userspace_addr;
-    if (slot.used && hva >= from && hva < from + slot.npages * PAGE_SIZE) return slot.index;
+    if (slot.used && hva >= from && hva < from + slot.npages * PAGE_SIZE) mask |= 1 << slot.index;
   }
-  return -1;
+  return mask;
 };
 
 /**
@@ -42,15 +43,31 @@ export const kvm_mmu_invalidate_range_add = (m: Machine, gfn: number): void => {
 };
 
 /** Zaps, and flushes if something was there; between the two, TLBs may hold what is gone. */
-export function* zapAndFlush(m: Machine, zap: Steps<boolean>): Body<void> {
+export function* zapAndFlush(m: Machine, zap: Steps<boolean> | Body<boolean>): Body<void> {
   m.vm.spec.zap_unflushed++;
   if (yield* zap) yield* kvm_flush_remote_tlbs(m);
   m.vm.spec.zap_unflushed--;
 }
 
+/** Unmaps the page in each of the slots; says whether TLBs have to be flushed. */
+function* unmapInSlots(m: Machine, hva: number, slots: number): Body<boolean> {
+  const ongoing = m.vm.spec.ongoing[m.current]!;
+  let flush = false;
+  for (const { index, base_gfn, userspace_addr } of m.vm.memslot) {
+    if ((slots & (1 << index)) === 0) continue;
+    const gfn = base_gfn + (hva - userspace_addr) / PAGE_SIZE;
+    kvm_mmu_invalidate_range_add(m, gfn);
+    ongoing.gfn = gfn;
+    ongoing.active = true;
+    const zapped: boolean = yield* kvm_unmap_gfn_range(m, index, gfn);
+    flush ||= zapped;
+  }
+  return flush;
+}
+
 const handleHvaRange = kvm(
   file,
-  function* __kvm_handle_hva_range(m: Machine, hva: number, slot: number) {
+  function* __kvm_handle_hva_range(m: Machine, hva: number, slots: number) {
     const { vm } = m;
     yield m.park('lock mmu_lock for write', mmuLockFree);
     write_lock_mmu(m);
@@ -61,13 +78,7 @@ const handleHvaRange = kvm(
     }
     vm.mmu_invalidate_in_progress++;
     vm.spec.invalidations++;
-    const { base_gfn, userspace_addr } = vm.memslot[slot]!;
-    const gfn = base_gfn + (hva - userspace_addr) / PAGE_SIZE;
-    kvm_mmu_invalidate_range_add(m, gfn);
-    const ongoing = vm.spec.ongoing[m.current]!;
-    ongoing.gfn = gfn;
-    ongoing.active = true;
-    yield* zapAndFlush(m, kvm_unmap_gfn_range(m, slot, gfn));
+    yield* zapAndFlush(m, unmapInSlots(m, hva, slots));
     yield m.step('unlock mmu_lock');
     write_unlock_mmu(m);
   },
@@ -95,26 +106,34 @@ const invalidate_range_start = kvm(
       mnInvalidateLockFree,
     );
     m.vm.mn_active_invalidate_count++;
-    const slot = slotOfHva(m, hva);
-    if (slot >= 0) yield* handleHvaRange(m, hva, slot);
+    const slots = slotsOfHva(m, hva);
+    if (slots !== 0) yield* handleHvaRange(m, hva, slots);
     // b1394e745b94 asked for the reload here, after mmu_lock was dropped.
     if (m.switch('apic-reload-hook') === 'range_start') yield* invalidate_range(m, hva);
   },
 );
 
+/** Bookkeeping of the checks: the interval is over, whatever slots its end finds. */
+const noteEnd = (m: Machine): void => {
+  const { spec } = m.vm;
+  const ongoing = spec.ongoing[m.current]!;
+  if (!ongoing.active) return;
+  ongoing.active = false;
+  spec.invalidations--;
+};
+
 const invalidate_range_end = kvm(
   file,
   function* kvm_mmu_notifier_invalidate_range_end(m: Machine, hva: number) {
     const { vm } = m;
-    if (slotOfHva(m, hva) >= 0) {
+    if (slotsOfHva(m, hva) !== 0) {
       yield m.park('lock mmu_lock for write', mmuLockFree);
       write_lock_mmu(m);
       yield m.step('raise mmu_invalidate_seq');
       vm.mmu_invalidate_seq++;
       yield m.step('lower mmu_invalidate_in_progress');
       vm.mmu_invalidate_in_progress--;
-      vm.spec.invalidations--;
-      vm.spec.ongoing[m.current]!.active = false;
+      noteEnd(m);
       vm.spec.ends++;
       yield m.step('unlock mmu_lock');
       write_unlock_mmu(m);
@@ -124,6 +143,7 @@ const invalidate_range_end = kvm(
       mnInvalidateLockFree,
     );
     vm.mn_active_invalidate_count--;
+    noteEnd(m);
   },
 );
 

@@ -16,13 +16,18 @@ export const kvm_set_mp_state = (m: Machine, vcpu: number, state: MpState): void
   if (state === mpState.RUNNABLE && target.pv_unhalted) target.pv_unhalted = false;
 };
 
-/** In VMX operation INIT waits until VMXOFF, or ends L2. @kvm arch/x86/kvm/vmx/vmx.c */
-const vmx_apic_init_signal_blocked = (m: Machine, vcpu: number): boolean =>
-  m.vcpu[vcpu]!.vmxon && !m.vcpu[vcpu]!.guest_mode;
+/**
+ * In VMX operation INIT waits until VMXOFF, or ends L2; a TD never takes one.
+ * @kvm arch/x86/kvm/vmx/main.c
+ */
+const vt_apic_init_signal_blocked = (m: Machine, vcpu: number): boolean => {
+  const { vmxon, guest_mode, apic } = m.vcpu[vcpu]!;
+  return apic.guest_apic_protected || (vmxon && !guest_mode);
+};
 
 /** May INIT and SIPI be taken now? @kvm arch/x86/kvm/lapic.h */
 export const kvm_apic_init_sipi_allowed = (m: Machine, vcpu: number): boolean =>
-  !m.vcpu[vcpu]!.in_smm && !vmx_apic_init_signal_blocked(m, vcpu);
+  !m.vcpu[vcpu]!.in_smm && !vt_apic_init_signal_blocked(m, vcpu);
 
 const settable: readonly number[] = Object.values(mpState);
 

@@ -3,9 +3,11 @@ import { KVM_REQ, type RequestNumber } from '../state/requests.ts';
 import { kvmExit } from '../state/vcpu.ts';
 import { type Body, kvm, type Machine, type Steps } from '../steps.ts';
 import { kvm_vcpu_update_apicv } from './apicv.ts';
-import { process_nmi, process_smi } from './inject.ts';
+import { process_nmi } from './inject.ts';
 import { noteTaken } from './kvm_main.ts';
 import { vcpu_load_eoi_exitmap, vcpu_scan_ioapic } from './lapic/eoi.ts';
+import { __kvm_migrate_timers } from './lapic/timer.ts';
+import { process_smi } from './smm.ts';
 import {
   vmx_flush_tlb_all,
   vmx_flush_tlb_current,
@@ -76,7 +78,7 @@ interface Handler {
  * @omits those that nothing in the model makes
  */
 const handlers: readonly Handler[] = [
-  { request: KVM_REQ.MIGRATE_TIMER },
+  { request: KVM_REQ.MIGRATE_TIMER, handle: __kvm_migrate_timers },
   { request: KVM_REQ.TLB_FLUSH, handle: kvm_vcpu_flush_tlb_all },
   { request: KVM_REQ.TLB_FLUSH_CURRENT, handle: kvm_vcpu_flush_tlb_current },
   { request: KVM_REQ.TLB_FLUSH_GUEST, handle: kvm_vcpu_flush_tlb_guest },

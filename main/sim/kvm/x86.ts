@@ -12,15 +12,18 @@ import type { Program } from '../state/program.ts';
 import { KVM_REQ } from '../state/requests.ts';
 import { kvmExit, mpState, vcpuMode } from '../state/vcpu.ts';
 import { exitReason, INTR_INFO_VALID } from '../state/vmcs.ts';
-import { type Body, kvm, type Machine } from '../steps.ts';
+import { type Body, type Condition, kvm, type Machine } from '../steps.ts';
 import { apic_has_pending_timer, cond_resched, kvm_vcpu_running, vcpu_block } from './block.ts';
+import { complete_emulated_mmio } from './emulate.ts';
 import { vmx_handle_exit } from './exits.ts';
 import { fastpath, vmx_exit_handlers_fastpath } from './fastpath.ts';
 import {
+  enableIrqWindow,
   kvm_check_and_inject_events,
   vmx_cancel_injection,
   vmx_complete_interrupts,
 } from './inject.ts';
+import { requestsWindow, saveReadiness, windowIsOpen } from './irq_window.ts';
 import { kvm_make_request, kvm_request_pending, noteTaken, setMode } from './kvm_main.ts';
 import { kvm_apic_accept_events } from './lapic/events.ts';
 import { apic_enabled } from './lapic/priority.ts';
@@ -29,6 +32,8 @@ import { update_cr8_intercept } from './lapic/tpr.ts';
 import { kvm_lapic_sync_from_vapic, kvm_lapic_sync_to_vapic } from './lapic/vapic.ts';
 import { kvm_mmu_load } from './mmu/mmu.ts';
 import { handleRequests, kvm_check_request } from './requests.ts';
+import { notifyTd } from './tdx.ts';
+import { vmx_update_hv_timer } from './vmx/hv_timer.ts';
 import { vmx_sync_pir_to_irr } from './vmx/posted_intr.ts';
 
 const file = 'arch/x86/kvm/x86.c';
@@ -47,16 +52,20 @@ const prepared = { USER_SPACE: 0, AGAIN: 1, ENTER: 2, ENTER_AND_EXIT: 3 } as con
 const kvm_vcpu_exit_request = (m: Machine, vcpu: number): boolean =>
   m.vcpu[vcpu]!.mode === vcpuMode.EXITING_GUEST_MODE ||
   kvm_request_pending(m, vcpu) ||
-  m.vcpu[vcpu]!.need_resched;
+  m.vcpu[vcpu]!.need_resched ||
+  m.vcpu[vcpu]!.sigpending;
 
 /** Events and what depends on them. */
 function* prepareEvents(m: Machine, vcpuIndex: number): Body<number> {
   const vcpu = m.vcpu[vcpuIndex]!;
-  if (!(yield* kvm_check_request(m, vcpuIndex, KVM_REQ.EVENT))) return prepared.ENTER;
+  const window = requestsWindow(m, vcpuIndex);
+  const event = yield* kvm_check_request(m, vcpuIndex, KVM_REQ.EVENT);
+  if (!event && !window) return prepared.ENTER;
   if ((yield* kvm_apic_accept_events(m, vcpuIndex)) < 0) return prepared.USER_SPACE;
   if (vcpu.mp_state === mpState.INIT_RECEIVED) return prepared.AGAIN;
   const injected: number = yield* kvm_check_and_inject_events(m, vcpuIndex);
   if (injected < 0) return prepared.USER_SPACE;
+  if (window) yield* enableIrqWindow(m, vcpuIndex);
   if (apic_enabled(m, vcpuIndex)) {
     yield* update_cr8_intercept(m, vcpuIndex);
     yield* kvm_lapic_sync_to_vapic(m, vcpuIndex);
@@ -140,23 +149,35 @@ function* cancel(m: Machine, vcpuIndex: number, immediateExit: boolean): Body<vo
 }
 
 /**
- * Another event waits for the one that is injected: the CPU leaves the guest before its first
- * instruction. Without the VMX preemption timer that takes an IPI to itself.
+ * What the VMCS and the CPU need before the entry. With `immediateExit` the CPU leaves the guest
+ * before its first instruction: by the VMX preemption timer, else by an IPI to itself.
  */
-function* requestImmediateExit(m: Machine, vcpuIndex: number): Body<void> {
-  yield m.step('make EVENT; send the reschedule IPI to this CPU');
-  kvm_make_request(m, vcpuIndex, KVM_REQ.EVENT);
-  smp_send_reschedule(m, m.vcpu[vcpuIndex]!.cpu);
+function* beforeEntry(m: Machine, vcpuIndex: number, immediateExit: boolean): Body<void> {
+  const { apic, cpu } = m.vcpu[vcpuIndex]!;
+  if (apic.guest_apic_protected) {
+    yield* notifyTd(m, vcpuIndex);
+    return;
+  }
+  if (m.vm.enable_preemption_timer) yield* vmx_update_hv_timer(m, vcpuIndex, immediateExit);
+  else if (immediateExit) {
+    yield m.step('send the reschedule IPI to this CPU');
+    smp_send_reschedule(m, cpu);
+  }
+  if (apic.lapic_timer.expired_tscdeadline !== 0) yield* kvm_wait_lapic_expire(m, vcpuIndex);
 }
 
 /** The guest, until an exit that needs more than the fast path; −1 if that has dealt with it. */
-function* runGuest(m: Machine, vcpuIndex: number, program: Program): Body<number> {
-  const vcpu = m.vcpu[vcpuIndex]!;
+function* runGuest(
+  m: Machine,
+  vcpuIndex: number,
+  program: Program,
+  immediateExit: boolean,
+): Body<number> {
   for (;;) {
-    if (vcpu.apic.lapic_timer.expired_tscdeadline !== 0) yield* kvm_wait_lapic_expire(m, vcpuIndex);
+    yield* beforeEntry(m, vcpuIndex, immediateExit);
     const reason = yield* vmEntry(m, vcpuIndex, program);
     vmx_complete_interrupts(m, vcpuIndex);
-    const how = yield* vmx_exit_handlers_fastpath(m, vcpuIndex, reason, program);
+    const how = yield* vmx_exit_handlers_fastpath(m, vcpuIndex, reason, program, immediateExit);
     if (how === fastpath.NONE) return reason;
     if (how === fastpath.EXIT_HANDLED) return -1;
     // Whoever saw IN_GUEST_MODE may have posted and sent an IPI that is still pending.
@@ -168,8 +189,13 @@ function* runGuest(m: Machine, vcpuIndex: number, program: Program): Body<number
 }
 
 /** The guest and what its exit asks for. */
-function* runAndHandle(m: Machine, vcpuIndex: number, program: Program): Body<number> {
-  const reason = yield* runGuest(m, vcpuIndex, program);
+function* runAndHandle(
+  m: Machine,
+  vcpuIndex: number,
+  program: Program,
+  immediateExit: boolean,
+): Body<number> {
+  const reason = yield* runGuest(m, vcpuIndex, program, immediateExit);
   yield* backToHost(m, vcpuIndex, reason);
   if (m.vcpu[vcpuIndex]!.apic_attention.any()) yield* kvm_lapic_sync_from_vapic(m, vcpuIndex);
   return reason < 0 ? AGAIN : yield* vmx_handle_exit(m, vcpuIndex, reason, program);
@@ -194,31 +220,67 @@ const vcpu_enter_guest = kvm(
       }
     }
     if (!m.on('irq-off-before-mode')) yield* irqsOff(m, vcpuIndex);
-    if (immediateExit) yield* requestImmediateExit(m, vcpuIndex);
-    return yield* runAndHandle(m, vcpuIndex, program);
+    if (immediateExit) {
+      yield m.step('make EVENT');
+      kvm_make_request(m, vcpuIndex, KVM_REQ.EVENT);
+    }
+    return yield* runAndHandle(m, vcpuIndex, program, immediateExit);
   },
 );
 
-/** Between two turns: UNBLOCK has done its work, a timer that expired is injected. */
-function* betweenTurns(m: Machine, vcpuIndex: number): Body<void> {
-  const { requests } = m.vcpu[vcpuIndex]!;
+/**
+ * Between two turns: UNBLOCK has done its work, a timer that expired is injected; user space may
+ * have to hear that the guest can take its ExtINT, or may have sent a signal.
+ */
+function* betweenTurns(m: Machine, vcpuIndex: number): Body<number> {
+  const vcpu = m.vcpu[vcpuIndex]!;
+  const { requests } = vcpu;
   if (requests.has(KVM_REQ.UNBLOCK)) {
     yield m.step('clear UNBLOCK');
     requests.clear(KVM_REQ.UNBLOCK);
     noteTaken(m, vcpuIndex, KVM_REQ.UNBLOCK);
   }
   if (apic_has_pending_timer(m, vcpuIndex)) yield* kvm_inject_apic_timer_irqs(m, vcpuIndex);
+  if (windowIsOpen(m, vcpuIndex)) {
+    yield m.step('the guest can take an interrupt: KVM_EXIT_IRQ_WINDOW_OPEN');
+    vcpu.exit_reason = kvmExit.IRQ_WINDOW_OPEN;
+    return USER_SPACE;
+  }
   yield* cond_resched(m, vcpuIndex);
+  if (!vcpu.sigpending) return AGAIN;
+  yield m.step('a signal is pending: −EINTR, KVM_EXIT_INTR');
+  vcpu.exit_reason = kvmExit.INTR;
+  return USER_SPACE;
 }
 
-/** What KVM_RUN cannot do is over for good, or user space has done it; says whether it goes on. */
-function* askUserSpace(m: Machine, vcpuIndex: number): Body<boolean> {
+/** Exits that user space deals with; after the others it does not call KVM_RUN again. */
+const answered: readonly number[] = [
+  kvmExit.MMIO,
+  kvmExit.IRQ_WINDOW_OPEN,
+  kvmExit.INTR,
+  kvmExit.TPR_ACCESS,
+  kvmExit.IOAPIC_EOI,
+];
+
+/** Nobody else of user space wants something of the vCPU. */
+const mutexIsFree: Condition = (m, vcpu) => m.vcpu[vcpu]!.mutex_waiters === 0;
+
+/** The thread is in user space until it calls KVM_RUN again; says whether it does. */
+function* returnToUserSpace(m: Machine, vcpuIndex: number, program: Program): Body<boolean> {
   const vcpu = m.vcpu[vcpuIndex]!;
-  yield m.step('user space: the reason for the exit is dealt with');
+  yield m.step('KVM_RUN returns: srcu_read_unlock');
+  srcu_read_unlock(m, vcpu.srcu_idx);
+  vcpu.srcu_idx = -1;
   vcpu.stat.user_exits++;
-  const fatal = vcpu.exit_reason !== kvmExit.TPR_ACCESS && vcpu.exit_reason !== kvmExit.IOAPIC_EOI;
-  if (!fatal) vcpu.exit_reason = kvmExit.NONE;
-  return !fatal;
+  saveReadiness(m, vcpuIndex);
+  if (vcpu.sigpending) vcpu.sigpending = false;
+  if (!answered.includes(vcpu.exit_reason)) return false;
+  if (m.betweenRuns !== undefined) yield* m.betweenRuns(m, vcpuIndex);
+  yield m.park('KVM_RUN is called again: srcu_read_lock', mutexIsFree, vcpuIndex);
+  vcpu.exit_reason = kvmExit.NONE;
+  vcpu.srcu_idx = srcu_read_lock(m);
+  if (vcpu.mmio_needed) yield* complete_emulated_mmio(m, vcpuIndex, program);
+  return true;
 }
 
 /** The thread of a vCPU inside KVM_RUN, which user space calls again and again. */
@@ -227,13 +289,16 @@ export const vcpu_run = kvm(
   function* vcpu_run(m: Machine, vcpuIndex: number, program: Program) {
     const vcpu = m.vcpu[vcpuIndex]!;
     yield m.step('srcu_read_lock');
+    if (!mutexIsFree(m, vcpuIndex)) {
+      yield m.park('an ioctl has the mutex: wait', mutexIsFree, vcpuIndex);
+    }
     vcpu.srcu_idx = srcu_read_lock(m);
     for (;;) {
-      const result: number = kvm_vcpu_running(m, vcpuIndex)
+      let result: number = kvm_vcpu_running(m, vcpuIndex)
         ? yield* vcpu_enter_guest(m, vcpuIndex, program)
         : yield* vcpu_block(m, vcpuIndex);
-      if (result === USER_SPACE && !(yield* askUserSpace(m, vcpuIndex))) return;
-      yield* betweenTurns(m, vcpuIndex);
+      if (result !== USER_SPACE) result = yield* betweenTurns(m, vcpuIndex);
+      if (result === USER_SPACE && !(yield* returnToUserSpace(m, vcpuIndex, program))) return;
     }
   },
 );

@@ -90,10 +90,11 @@ export class Run {
   #stepOnce(): boolean {
     const { machine } = this;
     const ready = this.#ready;
-    ready.count = 0;
-    for (let i = 0; i < machine.threads.length; i++) {
-      if (machine.ready(i)) ready.actors[ready.count++] = i;
-    }
+    const { actors } = ready;
+    const count = machine.threads.length;
+    let found = 0;
+    for (let i = 0; i < count; i++) if (machine.ready(i)) actors[found++] = i;
+    ready.count = found;
     if (ready.count === 0) return this.#nobodyReady();
     if (machine.arena.position >= this.stepsMax) {
       return this.#end('steps-max', `the run reached its bound of ${this.stepsMax} steps`);

@@ -1,8 +1,11 @@
 /** Actors: what acts by itself. Their call stacks are part of the machine. */
-import { array, counter, oneOf, record, u32 } from '../arena/fields.ts';
+import { array, counter, oneOf, record, s32, u32 } from '../arena/fields.ts';
 import { limits } from './limits.ts';
 
 export const actorState = { READY: 0, PARKED: 1, DONE: 2 } as const;
+
+/** A program, its interrupt handler, its SMI handler: each has loops of its own. */
+const programParts = 3;
 
 /** Who executes on the processor: the host kernel, the guest, the guest's guest. */
 export const level = { L0: 0, L1: 1, L2: 2 } as const;
@@ -25,9 +28,16 @@ export const Actor = record('actor', 'what acts by itself', {
     actorState,
     'whether the actor can take a step, waits for a condition, or has ended',
   ),
+  errno: s32(
+    'what its last ioctl gave: 0, or the error, negated; of a vCPU: KVM_RUN, once it has failed',
+  ),
   level: oneOf(level, 'who executes: L0 is the host kernel, L1 the guest, L2 a nested guest'),
   pc: counter('next instruction of the program of the actor, or of its guest'),
-  counter: array(LoopCounter, limits.loopNesting, 'the loops of the program'),
+  counter: array(
+    LoopCounter,
+    limits.loopNesting * programParts,
+    'the loops of the program, then those of its interrupt handler, and of its SMI handler',
+  ),
   depth: counter('called functions on the stack'),
   stack: array(StackFrame, limits.stackDepth, 'the call stack, outermost first'),
 });

@@ -9,6 +9,10 @@ const hvaOfMemory = 0x7f10_0000_0000;
 /** KVM_USER_MEM_SLOTS + 1, with SHRT_MAX − 3 slots for user space. */
 export const APIC_ACCESS_PAGE_PRIVATE_MEMSLOT = 0x7ffd;
 export const APIC_DEFAULT_PHYS_BASE = 0xfee0_0000;
+/** A page with nothing behind it, for guests that move their APIC. */
+export const APIC_MOVED_PHYS_BASE = 0xfed4_0000;
+export const IOAPIC_DEFAULT_BASE_ADDRESS = 0xfec0_0000;
+export const IOAPIC_MEM_LENGTH = 0x100;
 /** Frame number of the APIC's default address in guest-physical space. */
 export const apicAccessGfn = APIC_DEFAULT_PHYS_BASE / PAGE_SIZE;
 

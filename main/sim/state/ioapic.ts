@@ -25,7 +25,7 @@ export const RtcVector = record('rtc_vector', 'what an RTC interrupt was to one 
   vector: u32({ as: 'vector' }, 'the vector that was delivered'),
 });
 
-export const Ioapic = record('kvm_ioapic', 'the in-kernel IOAPIC', {
+export const Ioapic = record('kvm_ioapic', 'the IOAPIC, in KVM or in user space', {
   lock: s32('the actor that holds the spinlock plus 1, 0 for none'),
   ioregsel: u32('the register that the window shows'),
   id: u32('ID register, bits 27:24 of it'),
@@ -35,19 +35,24 @@ export const Ioapic = record('kvm_ioapic', 'the in-kernel IOAPIC', {
   rtc_pending_eoi: s32('vCPUs that still have to EOI the last RTC interrupt'),
   rtc_dest: bits(32, { as: 'dec' }, 'vCPUs that got it'),
   rtc_vector: array(RtcVector, 'vcpus', 'the vector by vCPU'),
+  successive_irq_max: counter(
+    'as many EOIs in a row that find a line asserted are a storm (IOAPIC_SUCCESSIVE_IRQ_MAX_COUNT)',
+  ),
   eoi_inject: bits(32, { as: 'dec' }, 'pins that are re-injected when the delayed work runs'),
   eoi_inject_due: u64({ as: 'dec' }, 'when the delayed work runs, ns of the host clock'),
 });
 
-/** A route of KVM_SET_GSI_ROUTING, where the IOAPIC is in user space. */
+/** A route of KVM_SET_GSI_ROUTING, and the pin of an IOAPIC in user space that it stands for. */
 export const MsiRoute = record('kvm_msi_route', 'what a GSI sends', {
   used: flag('there is a route'),
   address_lo: u32('destination 19:12, redirection hint 3, logical 2'),
   address_hi: u32('destination 31:8 where x2APIC IDs have 32 bits'),
   data: u32('level 15, delivery mode 10:8, vector 7:0'),
+  line: flag('IOAPIC of user space: the line of the pin is asserted'),
+  remote_irr: flag('IOAPIC of user space: it was sent, and its EOI has not come yet'),
 });
 
-export const Pic = record('kvm_pic', 'the output of the PIC pair', {
+export const Pic = record('kvm_pic', 'the output of the PIC pair, in KVM or in user space', {
   output: u32('1 while the PIC asserts INTR'),
   vector: u32({ as: 'vector' }, 'the vector it gives when it is acknowledged'),
 });

@@ -1,5 +1,6 @@
 /** struct kvm_lapic: the register page at its real offsets, and KVM's own fields behind it. */
 import { bits, counter, flag, nested, record, s32, u32, u64, vectors } from '../arena/fields.ts';
+import { GfnToHvaCache } from './memory.ts';
 import { KvmTimer } from './timer.ts';
 
 /** The first KiB is what the guest, KVM and the CPU share (`apic->regs`). */
@@ -60,6 +61,10 @@ export const Lapic = record('kvm_lapic', 'struct kvm_lapic; its first KiB is the
   lvt0_in_nmi_mode: flag('LVT0 delivers NMIs; counted in vm.vapics_in_nmi_mode'),
   guest_apic_protected: flag('TDX: KVM may not read IRR and ISR of this APIC'),
   vapic_addr: u64({ as: 'gpa' }, 'KVM_SET_VAPIC_ADDR: the word shared with the guest, 0: none'),
+  vapic_cache: nested(
+    GfnToHvaCache,
+    'where the word is: TPR in 7:0, class in service in 15:12, highest request in 31:24',
+  ),
   pending_events: bits(32, { as: apicEvent }, 'INIT and SIPI that wait to be accepted'),
   sipi_vector: u32({ as: 'vector' }, 'vector of the last SIPI'),
 });

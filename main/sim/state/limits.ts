@@ -1,10 +1,12 @@
 /** Every bound of the model, in one place. Reaching one is a message, never a hang. */
 export const limits = {
   vcpus: 16,
+  /** KVM_MAX_VCPU_IDS: 4 for each of up to 1024 vCPUs */
+  vcpuIds: 4096,
   /** frames of the memory pool, the reserved frame 0 and the register pages included */
   frames: 64,
   framesDefault: 8,
-  memslots: 8,
+  memslots: 20,
   ptes: 32,
   eptRoots: 4,
   sptesPerRoot: 16,

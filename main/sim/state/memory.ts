@@ -44,3 +44,14 @@ export const TlbEntry = record('tlb_entry', 'a translation cached by a physical 
   gfn: u64({ as: 'gfn' }, 'guest frame number'),
   pfn: pfn('the host frame that accesses go to'),
 });
+
+/** KVM's shortcut to a place in guest memory; a change of the memslots makes it stale. */
+export const GfnToHvaCache = record(
+  'gfn_to_hva_cache',
+  'a place in guest memory, as KVM found it',
+  {
+    generation: counter('memslots_generation when the address was looked up'),
+    gpa: u64({ as: 'gpa' }, 'the guest-physical address'),
+    hva: u64('host virtual address, 0: no memslot has it'),
+  },
+);

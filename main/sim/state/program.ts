@@ -1,89 +1,37 @@
 /** What actors can be told to do: the instructions of a scenario, declared once. */
+
+import {
+  type ActorKind,
+  address,
+  cpu,
+  gsi,
+  guestDebug,
+  high,
+  type InstructionSpec,
+  low,
+  memslot,
+  msr,
+  outsideRun,
+  page,
+  pin,
+  reason,
+  registerOffset,
+  registerValue,
+  slotAddress,
+  value,
+  vcpu,
+  vector,
+  word,
+} from './operands.ts';
 import { mpState } from './vcpu.ts';
-import { apicvInhibitReason } from './vm.ts';
 
-export type ActorKind =
-  | 'vcpu'
-  | 'irq'
-  | 'mm'
-  | 'user'
-  | 'sched'
-  | 'dev'
-  | 'iommu'
-  | 'clock'
-  | 'timer';
-
-/**
- * `gpa`: where the guest reads or writes; `page`, `vcpu`, `cpu`: one of those; `msr`: one of those
- * that belong to the APIC; `u32`: any other number.
- */
-export type OperandKind = 'gpa' | 'u32' | 'page' | 'vcpu' | 'cpu' | 'msr';
-
-export interface Operand {
-  readonly name: string;
-  readonly kind: OperandKind;
-  readonly doc: string;
-  /** the largest number, if not 0xffffffff */
-  readonly max?: number;
-  /** bytes that are accessed at a `gpa` */
-  readonly width?: 1 | 2 | 4 | 8;
-  /** words that stand for numbers */
-  readonly names?: Readonly<Record<string, number>>;
-}
-
-export interface InstructionSpec {
-  readonly op: string;
-  readonly by: ActorKind;
-  readonly operands: readonly Operand[];
-  readonly doc: string;
-}
-
-const page: Operand = {
-  name: 'page',
-  kind: 'page',
-  doc: '`apic-access-page`, or the guest frame number of a page of guest memory (0x10)',
-};
-
-const addressDoc =
-  'guest-physical address: aligned in guest memory, and anywhere from 0xfee00000 to 0xfee00fff, ' +
-  'where the local APIC is';
-const address = (width: 1 | 2 | 4 | 8): Operand => ({
-  name: 'address',
-  kind: 'gpa',
-  width,
-  doc: addressDoc,
-});
-const value = (max: number): Operand => ({
-  name: 'value',
-  kind: 'u32',
-  max,
-  doc: 'the value that is stored',
-});
-const word = value(0xffff_ffff);
-const low: Operand = { name: 'low', kind: 'u32', doc: 'bits 31:0 (EAX)' };
-const high: Operand = { name: 'high', kind: 'u32', doc: 'bits 63:32 (EDX)' };
-const msr: Operand = {
-  name: 'msr',
-  kind: 'msr',
-  doc:
-    'number of the MSR: 0x1b IA32_APIC_BASE, 0x6e0 IA32_TSC_DEADLINE, 0x800 to 0x8ff the APIC in ' +
-    'x2APIC mode; 0x808 is the TPR',
-};
-
-const vcpu: Operand = { name: 'vcpu', kind: 'vcpu', doc: 'a vCPU: vcpu1, or its number' };
-const cpu: Operand = { name: 'cpu', kind: 'cpu', doc: 'a physical CPU: cpu1, or its number' };
-const vector: Operand = { name: 'vector', kind: 'u32', max: 0xff, doc: 'the vector' };
-const pin: Operand = { name: 'pin', kind: 'u32', max: 23, doc: 'pin of the IOAPIC: 0 to 23' };
-const reason: Operand = {
-  name: 'reason',
-  kind: 'u32',
-  max: 31,
-  names: apicvInhibitReason,
-  doc: 'APICV_INHIBIT_REASON_*: its name (HYPERV, BLOCKIRQ, ABSENT), or its number',
-};
-
-/** Ioctls of a vCPU wait for its mutex. */
-const outsideRun = 'it waits until the vCPU is outside KVM_RUN: let it act before the vCPU begins';
+export {
+  type ActorKind,
+  guestDebug,
+  type InstructionSpec,
+  type Operand,
+  type OperandKind,
+} from './operands.ts';
 
 export const instructionSpecs = [
   {
@@ -103,6 +51,21 @@ export const instructionSpecs = [
     by: 'vcpu',
     operands: [],
     doc: 'the guest executes an instruction that touches nothing',
+  },
+  {
+    op: 'verify',
+    by: 'vcpu',
+    operands: [{ ...low, name: 'value', doc: 'what the last read has to have given, bits 31:0' }],
+    doc: 'the guest compares what it read: guest.verified or guest.mismatches counts it',
+  },
+  {
+    op: 'verify-between',
+    by: 'vcpu',
+    operands: [
+      { ...low, name: 'least', doc: 'the smallest value that is right' },
+      { ...low, name: 'most', doc: 'the largest value that is right' },
+    ],
+    doc: 'the same where the exact value does not matter',
   },
   { op: 'hlt', by: 'vcpu', operands: [], doc: 'the guest halts until an interrupt wakes it' },
   { op: 'read8', by: 'vcpu', operands: [address(1)], doc: 'the guest reads a byte' },
@@ -146,7 +109,37 @@ export const instructionSpecs = [
   },
   { op: 'cli', by: 'vcpu', operands: [], doc: 'the guest holds interrupts back' },
   { op: 'iret', by: 'vcpu', operands: [], doc: 'the handler returns to what it interrupted' },
-  { op: 'vmcall', by: 'vcpu', operands: [], doc: 'the guest calls the hypervisor' },
+  {
+    op: 'pv-eoi',
+    by: 'vcpu',
+    operands: [
+      { ...address(1), name: 'byte', memoryOnly: true, doc: 'where the byte of MSR 0x4b564d04 is' },
+    ],
+    doc: 'the guest ends the interrupt in service: clears bit 0 of the byte if KVM has set it, else as eoi',
+  },
+  {
+    op: 'vmcall',
+    by: 'vcpu',
+    operands: [],
+    doc: 'the guest calls the hypervisor, with a number that KVM does not know',
+  },
+  {
+    op: 'pv-send-ipi',
+    by: 'vcpu',
+    operands: [
+      { name: 'low', kind: 'u32', doc: 'RBX: bit n is APIC ID MIN + n' },
+      { name: 'high', kind: 'u32', doc: 'RCX: bit n is APIC ID MIN + 64 + n' },
+      { name: 'min', kind: 'u32', doc: 'RDX: the lowest APIC ID' },
+      { name: 'icr', kind: 'u32', doc: 'RSI: vector 7:0, delivery mode 10:8' },
+    ],
+    doc: 'VMCALL KVM_HC_SEND_IPI (RAX = 10): one exit for an IPI to many; RAX: who took it',
+  },
+  {
+    op: 'pv-kick',
+    by: 'vcpu',
+    operands: [vcpu],
+    doc: 'VMCALL KVM_HC_KICK_CPU (RAX = 5): ends HLT of the vCPU, also with interrupts off',
+  },
   {
     op: 'handler',
     by: 'vcpu',
@@ -155,6 +148,15 @@ export const instructionSpecs = [
       'the program ends here; what follows, up to its iret, is its interrupt handler, entered ' +
       'with interrupts off. Without one the handler is "eoi iret"',
   },
+  {
+    op: 'smi-handler',
+    by: 'vcpu',
+    operands: [],
+    doc:
+      'what follows, up to its rsm, is done in system-management mode when an SMI is taken. ' +
+      'Without one it is "rsm"',
+  },
+  { op: 'rsm', by: 'vcpu', operands: [], doc: 'the SMI handler returns to what it interrupted' },
   {
     op: 'migrate',
     by: 'mm',
@@ -166,6 +168,18 @@ export const instructionSpecs = [
     by: 'mm',
     operands: [page],
     doc: 'unmaps the page and drops its frame; the next access faults a new, empty frame in',
+  },
+  {
+    op: 'munmap',
+    by: 'mm',
+    operands: [page],
+    doc: 'user space unmaps the page: KVM_RUN fails with −EFAULT where the guest needs it',
+  },
+  {
+    op: 'mmap',
+    by: 'mm',
+    operands: [page],
+    doc: 'user space maps new memory there (MAP_FIXED), in place of what was mapped',
   },
   {
     op: 'inhibit-apic-access-page',
@@ -199,7 +213,25 @@ export const instructionSpecs = [
       { ...low, doc: 'vector 7:0, logical 11, level 15, mask 16' },
       { ...vcpu, doc: 'the vCPU that gets it' },
     ],
-    doc: 'programs the redirection entry of a pin of the in-kernel IOAPIC, through its registers',
+    doc:
+      'programs the redirection entry of a pin of the IOAPIC: through its registers; if it is in ' +
+      'user space (irqchip split) that sets the route of the pin',
+  },
+  {
+    op: 'route',
+    by: 'user',
+    operands: [
+      gsi,
+      { name: 'address', kind: 'u32', doc: 'destination 19:12, redirection hint 3, logical 2' },
+      { name: 'data', kind: 'u32', doc: 'level 15, delivery mode 10:8, vector 7:0' },
+    ],
+    doc: 'KVM_SET_GSI_ROUTING: the global interrupt becomes an MSI that writes DATA to ADDRESS',
+  },
+  {
+    op: 'interrupt',
+    by: 'user',
+    operands: [vcpu, vector],
+    doc: `KVM_INTERRUPT: an ExtINT of a PIC in user space (irqchip split); ${outsideRun}`,
   },
   {
     op: 'get-lapic',
@@ -214,11 +246,76 @@ export const instructionSpecs = [
     doc: `KVM_SET_LAPIC of what KVM_GET_LAPIC gave, with one more vector requested; ${outsideRun}`,
   },
   {
+    op: 'verify-lapic',
+    by: 'user',
+    operands: [vcpu, registerOffset, { ...word, doc: 'what the register has to hold' }],
+    doc: `compares a register of what KVM_GET_LAPIC gives, as "verify" does; ${outsideRun}`,
+  },
+  {
+    op: 'inject-ucna',
+    by: 'user',
+    operands: [vcpu],
+    doc: `KVM_X86_SET_MCE of an error that needs no action: LVT CMCI delivers it; ${outsideRun}`,
+  },
+  {
+    op: 'set-lapic-registers',
+    by: 'user',
+    operands: [vcpu, registerOffset, registerValue],
+    rest: [registerOffset, registerValue],
+    doc: `KVM_SET_LAPIC of what KVM_GET_LAPIC gave, with other words in it; ${outsideRun}`,
+  },
+  {
+    op: 'set-apic-base',
+    by: 'user',
+    operands: [vcpu, low, high],
+    doc: `KVM_SET_SREGS with another value of IA32_APIC_BASE; ${outsideRun}`,
+  },
+  {
+    op: 'set-guest-debug',
+    by: 'user',
+    operands: [
+      vcpu,
+      { name: 'control', kind: 'u32', names: guestDebug, doc: 'KVM_GUESTDBG_*: BLOCKIRQ, or NONE' },
+    ],
+    doc: `KVM_SET_GUEST_DEBUG: BLOCKIRQ lets no interrupt into the guest; ${outsideRun}`,
+  },
+  {
+    op: 'set-memory-region',
+    by: 'user',
+    operands: [
+      memslot,
+      slotAddress,
+      { name: 'size', kind: 'u32', doc: 'bytes, whole pages; 0 deletes the slot' },
+      { ...page, doc: 'the first page of its memory, by the frame number that it had at boot' },
+    ],
+    doc: 'KVM_SET_USER_MEMORY_REGION: creates, moves or deletes a memslot',
+  },
+  {
+    op: 'delete-memslot',
+    by: 'user',
+    operands: [memslot],
+    doc: 'KVM_SET_USER_MEMORY_REGION of size 0: the guest has no memory there any more',
+  },
+  {
+    op: 'move-memslot',
+    by: 'user',
+    operands: [memslot, slotAddress],
+    doc: 'KVM_SET_USER_MEMORY_REGION: the same memory at another guest-physical address',
+  },
+  {
+    op: 'save-restore',
+    by: 'user',
+    operands: [vcpu],
+    doc:
+      'KVM_GET_MP_STATE, KVM_GET_VCPU_EVENTS, KVM_GET_SREGS and KVM_GET_LAPIC, then KVM_SET_* of ' +
+      `what they gave, as a migration does it; ${outsideRun}`,
+  },
+  {
     op: 'set-mp-state',
     by: 'user',
     operands: [
       vcpu,
-      { name: 'state', kind: 'u32', max: 9, names: mpState, doc: 'KVM_MP_STATE_*: HALTED …' },
+      { name: 'state', kind: 'u32', names: mpState, doc: 'KVM_MP_STATE_*: HALTED …' },
     ],
     doc: `KVM_SET_MP_STATE; ${outsideRun}`,
   },
@@ -255,8 +352,26 @@ export const instructionSpecs = [
     ],
     doc: 'the device sends an interrupt of any form: writes DATA to ADDRESS',
   },
-  { op: 'raise', by: 'dev', operands: [pin], doc: 'the device asserts its line to the IOAPIC' },
+  {
+    op: 'raise',
+    by: 'dev',
+    operands: [pin],
+    doc: 'the device asserts its line to the IOAPIC (KVM_IRQ_LINE_STATUS)',
+  },
   { op: 'lower', by: 'dev', operands: [pin], doc: 'the device lowers its line to the IOAPIC' },
+  {
+    op: 'irqfd',
+    by: 'dev',
+    operands: [gsi],
+    doc: 'the device signals the irqfd of a global interrupt: its MSI, or an edge at that pin',
+  },
+  {
+    op: 'pic-raise',
+    by: 'dev',
+    operands: [{ ...vector, doc: 'what the PIC answers when it is acknowledged' }],
+    doc: 'the PIC asserts INTR, which LINT0 in ExtINT mode passes on; in KVM, or in user space',
+  },
+  { op: 'pic-lower', by: 'dev', operands: [], doc: 'the PIC takes INTR back' },
   {
     op: 'post',
     by: 'iommu',
@@ -272,6 +387,9 @@ export const instructionSpecs = [
     doc: 'time goes on; timers that are due fire, each an actor: timer0 …',
   },
 ] as const satisfies readonly InstructionSpec[];
+
+/** RAX of a VMCALL. include/uapi/linux/kvm_para.h */
+export const KVM_HC = { KICK_CPU: 5, SEND_IPI: 10 } as const;
 
 export type Op = (typeof instructionSpecs)[number]['op'];
 
@@ -312,6 +430,17 @@ export interface VmConfig {
   readonly tscKhz: number;
   readonly bspId: number;
   readonly maxphyaddr: number;
+  readonly minTimerPeriodUs: number;
+  /** IOAPIC_SUCCESSIVE_IRQ_MAX_COUNT */
+  readonly ioapicStormCount: number;
+  /** module parameters preemption_timer, pi_inject_timer, enable_ipiv */
+  readonly preemptionTimer: boolean;
+  readonly piInjectTimer: boolean;
+  readonly ipiv: boolean;
+  /** KVM_X86_DISABLE_EXITS_HLT */
+  readonly hltInGuest: boolean;
+  /** the VM is a trust domain: it needs APICv, x2APIC mode and irqchip `split` */
+  readonly td: boolean;
 }
 
 export const usualVm: VmConfig = {
@@ -326,6 +455,13 @@ export const usualVm: VmConfig = {
   tscKhz: 1_000_000,
   bspId: 0,
   maxphyaddr: 46,
+  minTimerPeriodUs: 200,
+  ioapicStormCount: 10_000,
+  preemptionTimer: false,
+  piInjectTimer: false,
+  ipiv: false,
+  hltInGuest: false,
+  td: false,
 };
 
 /** How a vCPU is made; its `id` is the vCPU (x2APIC) ID, its index by default. */
@@ -344,6 +480,8 @@ export interface MachineConfig {
   readonly frames: number;
   /** pages of guest memory, from GPA 0 */
   readonly memoryPages: number;
+  /** pages of a memslot, if not one slot has all of guest memory */
+  readonly slotPages?: number;
   /** `settled`: the APIC-access page is loaded and mapped; `reset`: as vCPU creation leaves it */
   readonly boot: 'settled' | 'reset';
   readonly enableApicv: boolean;

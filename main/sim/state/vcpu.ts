@@ -13,7 +13,7 @@ import {
 } from '../arena/fields.ts';
 import { Lapic } from './lapic.ts';
 import { limits } from './limits.ts';
-import { TlbEntry } from './memory.ts';
+import { GfnToHvaCache, TlbEntry } from './memory.ts';
 import { PiDesc } from './pi_desc.ts';
 import { KVM_REQ, requestCount } from './requests.ts';
 import { exitReason, Vmcs } from './vmcs.ts';
@@ -40,7 +40,10 @@ export const taskState = { RUNNING: 0, INTERRUPTIBLE: 1, BLOCKED: 2 } as const;
 /** KVM_EXIT_*: why KVM_RUN returned to user space. include/uapi/linux/kvm.h */
 export const kvmExit = {
   NONE: 0,
+  MMIO: 6,
+  IRQ_WINDOW_OPEN: 7,
   FAIL_ENTRY: 9,
+  INTR: 10,
   TPR_ACCESS: 12,
   INTERNAL_ERROR: 17,
   IOAPIC_EOI: 26,
@@ -107,9 +110,12 @@ export const Guest = record('guest_cpu', 'the guest on its virtual CPU', {
   ),
   cs_base: u64({ as: 'gpa' }, 'base of CS: a SIPI sets it to its vector × 4096'),
   faulted: u32('#GP that instructions have raised'),
+  verified: counter('comparisons of the scenario, by the guest or user space, that were right'),
+  mismatches: counter('comparisons of the scenario, by the guest or user space, that were wrong'),
   delivered_count: counter('interrupts that the guest has taken'),
   delivered: array(Delivered, 64, 'the last of them, in a ring'),
   nmis: counter('NMIs that the guest has taken'),
+  smis: counter('SMIs that the guest has taken'),
   in_service_program: counter(
     'return address of the interrupted program plus 1, 0: no handler runs',
   ),
@@ -120,7 +126,7 @@ export const apicAttention = { CHECK_VAPIC: 0, PV_EOI_PENDING: 1 } as const;
 
 export const PvEoi = record('pv_eoi', 'MSR_KVM_PV_EOI_EN', {
   msr_val: u64('bit 0 enables, the rest is the GPA of the byte'),
-  armed: flag('bit 0 of the byte in guest memory: the guest may skip the EOI write'),
+  data: nested(GfnToHvaCache, 'where the byte is; its bit 0: the guest may skip the EOI write'),
 });
 
 export const QueuedInterrupt = record('kvm_queued_interrupt', 'an interrupt to be injected', {
@@ -132,6 +138,22 @@ export const QueuedInterrupt = record('kvm_queued_interrupt', 'an interrupt to b
 export const MsrBitmap = record('msr_bitmap', 'the x2APIC part of the MSR bitmap', {
   x2apic_read: bits(256, 'RDMSR of 0x800 + n is intercepted'),
   x2apic_write: bits(256, 'WRMSR of 0x800 + n is intercepted'),
+});
+
+/** What SMRAM keeps of the interrupted program, as far as interrupts care. */
+export const SmramState = record('kvm_smram_state', 'the state-save area of SMM', {
+  pc: counter('the instruction that RSM goes back to'),
+  rflags_if: flag('EFLAGS.IF of the interrupted program'),
+  int_shadow: u32('blocking by STI 0 or MOV SS 1 that it was under'),
+});
+
+/** kvm_run.mmio: the access that nobody in KVM answers, and the answer. */
+export const RunMmio = record('kvm_run_mmio', 'an access to a device of user space', {
+  phys_addr: u64({ as: 'gpa' }, 'where'),
+  len: counter('bytes'),
+  is_write: flag('the guest writes'),
+  data: u32('what it writes, or what user space answers; low half'),
+  data_high: u32('high half of 8 bytes'),
 });
 
 export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx', {
@@ -154,7 +176,6 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   pi_desc: nested(PiDesc, 'posted-interrupt descriptor for L1'),
   vmcs01: nested(Vmcs, 'the VMCS that runs L1'),
   apic_attention: bits(32, { as: apicAttention }, 'what to do with the APIC after an exit'),
-  vapic_word: u32('the word at vapic_addr in guest memory: TPR 7:0, ISR class 15:12, IRR 31:24'),
   pv_eoi: nested(PvEoi, 'paravirtual EOI'),
   ioapic_handled_vectors: bits(256, 'vectors whose EOI the IOAPIC must see'),
   highest_stale_pending_ioapic_eoi: s32(
@@ -163,6 +184,16 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   pending_ioapic_eoi: u32({ as: 'vector' }, 'vector of KVM_EXIT_IOAPIC_EOI (split irqchip)'),
   load_eoi_exitmap_pending: flag('the EOI-exit bitmap is loaded when L2 ends'),
   pending_external_vector: s32('ExtINT from user space (split irqchip), −1'),
+  run_mmio: nested(RunMmio, 'kvm_run: details of KVM_EXIT_MMIO'),
+  mmio_needed: flag('a read is not complete: user space has still to answer'),
+  request_interrupt_window: flag(
+    'kvm_run: user space has an ExtINT, and wants to hear when the guest can take it',
+  ),
+  ready_for_interrupt_injection: flag('kvm_run: KVM_INTERRUPT would be taken at the next entry'),
+  sigpending: flag('TIF_SIGPENDING: KVM_RUN returns to user space as soon as it can'),
+  mutex_waiters: counter(
+    'threads of user space that wait for vcpu->mutex or hold it: KVM_RUN comes after them',
+  ),
   apic_arb_prio: s32('turns that the vCPU has had in lowest-priority arbitration'),
   interrupt: nested(QueuedInterrupt, 'interrupt to inject or to inject again'),
   nmi_injected: flag('an NMI is being injected'),
@@ -170,6 +201,8 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   nmi_queued: counter('NMIs that senders have queued'),
   smi_pending: flag('an SMI waits'),
   in_smm: flag('HF_SMM_MASK'),
+  smm_inside_nmi_mask: flag('HF_SMM_INSIDE_NMI_MASK: NMIs were masked before the SMI, too'),
+  smram: nested(SmramState, 'what RSM restores'),
   vmxon: flag('the vCPU is in VMX operation: INIT is blocked in root mode'),
   pv_unhalted: flag('KVM_HC_KICK_CPU woke it'),
   tpr_access_reporting: flag('KVM_TPR_ACCESS_REPORTING'),
@@ -182,6 +215,9 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   sched_cpu: s32('the CPU that the scheduler gives to a preempted thread, −1: none yet'),
   on_wakeup_list: s32('the CPU on whose wake-up list the vCPU is, −1'),
   hv_deadline_tsc: u64('host TSC at which the VMX preemption timer exits, 0: it is off'),
+  preemption_timer_expiry: u64(
+    'host TSC at which the count that the last VM entry loaded is 0, if the timer is in use',
+  ),
   msr_bitmap: nested(MsrBitmap, 'which x2APIC MSRs exit'),
   nested_posted_intr_nv: s32('notification vector that L1 set for the running L2, −1'),
   nested_tpr_shadow: flag('vmcs12 of the running L2 uses a TPR shadow'),
@@ -202,7 +238,6 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   nested_run_pending: flag('a nested VM entry is committed and not executed yet'),
   nested_exit_reason: u32({ as: exitReason }, 'why L2 left to L1 the last time (vmcs12)'),
   nested_exit_qualification: u64('details of that exit (vmcs12)'),
-  tdx_rvi_pending: flag('TDX: the module says that a deliverable interrupt is pending'),
   guest: nested(Guest, 'registers of the guest'),
   stat: nested(VcpuStat, 'cost counters'),
   spec: nested(VcpuSpec, 'bookkeeping of the checks'),

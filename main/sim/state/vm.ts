@@ -99,7 +99,9 @@ export const irqchipMode = { NONE: 0, KERNEL: 1, SPLIT: 2 } as const;
 
 export const Vm = record('kvm', 'struct kvm, struct kvm_arch', {
   memslot: array(Memslot, limits.memslots, 'the active memslots'),
-  memslots_generation: counter('generation of the active memslots'),
+  memslots_generation: counter(
+    'generation of the active memslots; odd from a swap until no reader has the old ones',
+  ),
   apic_access_memslot_enabled: flag('the private slot at GPA 0xfee00000 exists'),
   apic_access_memslot_inhibited: flag('kvm_inhibit_apic_access_page was called; never cleared'),
   mmu_lock: nested(
@@ -137,6 +139,7 @@ export const Vm = record('kvm', 'struct kvm, struct kvm_arch', {
   apic_bus_cycle_ns: counter('ns of a tick of the APIC bus clock'),
   vector_hashing: flag('module parameter vector_hashing: lowest priority picks by the vector'),
   enable_ipiv: flag('module parameter enable_ipiv'),
+  pid_table: u64({ as: 'hpa' }, 'PID-pointer table of IPI virtualization (kvm_vmx), 0: none'),
   assigned_devices: counter('devices whose interrupts the IOMMU posts (kvm_arch_has_irq_bypass)'),
   pi_inject_timer: flag('module parameter pi_inject_timer'),
   enable_preemption_timer: flag(

@@ -40,6 +40,7 @@ export const exitReason = {
   VMFAIL: 0xfffe,
   /** the entry failed for the state of the guest */
   INVALID_GUEST_STATE: 0x8000_0021,
+  EXCEPTION_NMI: 0,
   EXTERNAL_INTERRUPT: 1,
   INIT_SIGNAL: 3,
   SIPI_SIGNAL: 4,
@@ -61,6 +62,8 @@ export const exitReason = {
 
 /** Bits of guest_interruptibility. */
 export const interruptibility = { STI: 1, MOV_SS: 2, SMI: 4, NMI: 8 } as const;
+/** STI and MOV SS hold interrupts back for one more instruction. */
+export const interruptShadow = interruptibility.STI | interruptibility.MOV_SS;
 
 export const activityState = { ACTIVE: 0, HLT: 1, SHUTDOWN: 2, WAIT_SIPI: 3 } as const;
 
@@ -149,5 +152,9 @@ export const Vmcs = record('vmcs', 'virtual-machine control structure', {
   idt_vectoring_info: u32({ tag: 0x4408 }, 'event whose delivery the exit broke off'),
   guest_interruptibility: u32({ tag: 0x4824 }, 'blocking by STI 0, MOV SS 1, SMI 2, NMI 3'),
   guest_activity_state: u32({ tag: 0x4826 }, 'active 0, HLT 1, shutdown 2, wait-for-SIPI 3'),
+  vmx_preemption_timer_value: u32(
+    { tag: 0x482e, as: 'dec' },
+    'count that VM entry loads into the VMX preemption timer, one for 32 cycles of the TSC',
+  ),
   exit_qualification: u64({ tag: 0x6400 }, 'details of the last VM exit'),
 });

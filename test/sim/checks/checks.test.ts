@@ -177,8 +177,17 @@ const excuses: readonly (readonly [string, string, (m: Machine) => void])[] = [
   ],
 ];
 
+const views = new WeakMap<Machine, MachineView>();
+
+/** Made once for a machine: it costs more than a check. */
+const viewOn = (m: Machine): MachineView => {
+  const view = views.get(m) ?? viewOf<MachineView>(m.arena, m.layout);
+  views.set(m, view);
+  return view;
+};
+
 const brokenOn = (check: Check, m: Machine): boolean => {
-  const view = viewOf<MachineView>(m.arena, m.layout);
+  const view = viewOn(m);
   if (check.per === 'machine') return check.broken(view, -1) !== undefined;
   return m.vcpu.some((_, i) => check.broken(view, i) !== undefined);
 };
@@ -220,8 +229,7 @@ test('the fields that a violation names are fields', () => {
   for (const [id, change] of Object.entries(violations)) {
     const m = smallMachine();
     change(m);
-    const view = viewOf<MachineView>(m.arena, m.layout);
-    const violation = checkOf(id).broken(view, checkOf(id).per === 'machine' ? -1 : 0)!;
+    const violation = checkOf(id).broken(viewOn(m), checkOf(id).per === 'machine' ? -1 : 0)!;
     expect(violation.fields.length).toBeGreaterThan(0);
     expect(violation.message).not.toMatch(/undefined|NaN|\[object/);
     for (const path of violation.fields) {
@@ -297,7 +305,7 @@ const saidOf = (check: Check, m: Machine): Set<number> =>
 
 test('every word that an invariant reads is one that it says it reads', () => {
   const unsaid = new Set<string>();
-  for (const id of libraryIds.filter((one) => one !== 'busy-migrations')) {
+  for (const id of libraryIds.filter((one) => !one.startsWith('busy-'))) {
     const scenario = compileText(scenarioText(id));
     let said: Set<number>[] = [];
     runScenario(scenario, {

@@ -63,7 +63,7 @@ test('deleting the private slot waits for the reader that may have it in hand', 
   });
   begin(m, 'user', () => kvm_inhibit_apic_access_page(m));
   goOn(m, 'user');
-  expect(standsBefore(m, 'user')).toContain('kvm_invalidate_memslot "synchronize_srcu');
+  expect(standsBefore(m, 'user')).toContain('kvm_swap_active_memslots "synchronize_srcu');
   const slot = m.vm.memslot.find(({ id }) => id === 0x7ffd)!;
   expect([slot.used, slot.invalid]).toEqual([true, true]);
   byHand(m, () => srcu_read_unlock(m, idx));
@@ -85,15 +85,15 @@ test('the private slot is marked, waited for, zapped, and only then taken out', 
     pteOf(m, hvaOfApicAccessPage) >= 0,
   ];
   begin(m, 'user', () => kvm_inhibit_apic_access_page(m));
-  goTo(m, 'user', 'kvm_invalidate_memslot', 'synchronize_srcu');
+  goTo(m, 'user', 'kvm_swap_active_memslots', 'synchronize_srcu');
   expect(state()).toEqual([true, true, true, 1, true]);
   goTo(m, 'user', 'kvm_arch_flush_shadow_memslot', 'unlock mmu_lock');
-  expect(state()).toEqual([true, true, false, 1, true]);
+  expect(state()).toEqual([true, true, false, 2, true]);
   expect(m.vcpu[0]!.requests.has(KVM_REQ.TLB_FLUSH)).toBe(true);
-  goTo(m, 'user', 'kvm_delete_memslot', 'synchronize_srcu');
-  expect(state()).toEqual([false, false, false, 2, true]);
+  goTo(m, 'user', 'kvm_swap_active_memslots', 'synchronize_srcu');
+  expect(state()).toEqual([false, false, false, 3, true]);
   goOn(m, 'user');
-  expect(state()).toEqual([false, false, false, 2, false]);
+  expect(state()).toEqual([false, false, false, 4, false]);
 });
 
 test('waiting for a lock for ever is a deadlock, waiting for work is not', () => {

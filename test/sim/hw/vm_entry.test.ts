@@ -68,6 +68,15 @@ test('a control that breaks a rule fails the entry: error 7, and the guest never
   expect(m.cpu[0]!.rflags_zf).toBe(false);
 });
 
+test('posted interrupts without acknowledge-on-exit fail the entry', () => {
+  const m = machine();
+  const { vmcs01 } = m.vcpu[0]!;
+  vmcs01.vm_exit_controls.clear(exitControl.ACK_INTR_ON_EXIT);
+  expect(enter(m, [does('vmcall')])).toBe(exitReason.VMFAIL);
+  vmcs01.pin_based_vm_exec_control.clear(pinControl.POSTED_INTR);
+  expect(enter(m, [does('vmcall')])).toBe(exitReason.VMCALL);
+});
+
 test('without VID a VTPR below the threshold exits before the first instruction', () => {
   const m = machine();
   const { vmcs01 } = m.vcpu[0]!;
@@ -129,8 +138,12 @@ test('a guest that halts with interrupts on is woken by a posted interrupt, with
   expect([work.result, deliveredTo(m), stat.vm_exits]).toEqual([exitReason.VMCALL, [0x61], 1]);
 });
 
-test('another vector than the notification makes the guest exit, and stays pending', () => {
+test('without acknowledge-on-exit another vector than the notification stays pending', () => {
   const m = machine();
+  const { pin_based_vm_exec_control: pin, vm_exit_controls } = m.vcpu[0]!.vmcs01;
+  // Posted interrupts need the control.
+  pin.clear(pinControl.POSTED_INTR);
+  vm_exit_controls.clear(exitControl.ACK_INTR_ON_EXIT);
   raiseVector(m, 0, POSTED_INTR_WAKEUP_VECTOR);
   expect(enter(m, [does('vmcall')])).toBe(exitReason.EXTERNAL_INTERRUPT);
   expect([m.cpu[0]!.pending.any(), m.vcpu[0]!.vmcs01.vm_exit_intr_info]).toEqual([true, 0]);
@@ -139,7 +152,6 @@ test('another vector than the notification makes the guest exit, and stays pendi
 test('with acknowledge-on-exit the vector is handed over, the highest first', () => {
   const m = machine();
   const { vmcs01 } = m.vcpu[0]!;
-  vmcs01.vm_exit_controls.set(exitControl.ACK_INTR_ON_EXIT);
   raiseVector(m, 0, 0x31);
   raiseVector(m, 0, 0xe5);
   expect(enter(m, [does('vmcall')])).toBe(exitReason.EXTERNAL_INTERRUPT);

@@ -1,10 +1,13 @@
 // The IOAPIC: remote IRR and EOI, the RTC, interrupt storms, routes that move, and the PIC.
 
 import { expect, test } from 'vitest';
+import { boot } from '#sim/boot.ts';
 import { pic_irq_request } from '#sim/kvm/i8259.ts';
 import {
+  eoiInjectDue,
   IOAPIC_REG_SELECT,
   IOAPIC_REG_WINDOW,
+  ioapic_mmio_read,
   ioapic_mmio_write,
   kvm_ioapic_eoi_inject_work,
   kvm_ioapic_set_irq,
@@ -21,9 +24,18 @@ import { apic_set_eoi, vcpu_load_eoi_exitmap, vcpu_scan_ioapic } from '#sim/kvm/
 import { kvm_apic_ack_interrupt } from '#sim/kvm/lapic/priority.ts';
 import { APIC_DM_EXTINT, APIC_SPIV_DIRECTED_EOI } from '#sim/state/apicdef.ts';
 import { RTC_GSI, redirection } from '#sim/state/ioapic.ts';
+import type { Program } from '#sim/state/program.ts';
 import { KVM_REQ } from '#sim/state/requests.ts';
 import type { Machine, Steps } from '#sim/steps.ts';
-import { begin, byHand, complete, goTo } from '../small_machine.ts';
+import {
+  begin,
+  byHand,
+  complete,
+  goOn,
+  goTo,
+  type SmallMachine,
+  smallMachine,
+} from '../small_machine.ts';
 import { does, machineWith, type Wishes } from './lapic_machine.ts';
 
 const PIN = 5;
@@ -105,6 +117,64 @@ test('a vector that arrives while the lock is dropped at the EOI waits for it', 
   expect(m.vcpu[0]!.apic.irr.has(VECTOR)).toBe(true);
 });
 
+test('the window shows version, ID and both halves of the entry that is selected', () => {
+  const m = machineWith();
+  writeEntry(m, PIN, 0, LEVEL | VECTOR);
+  writeEntry(m, PIN, 1, 0x0300_0000);
+  const shows = (register: number): number => {
+    byUser(m, ioapic_mmio_write(m, IOAPIC_REG_SELECT, register));
+    return byUser(m, ioapic_mmio_read(m, IOAPIC_REG_WINDOW));
+  };
+  expect([shows(1), shows(0x10 + 2 * PIN), shows(0x11 + 2 * PIN)]).toEqual([
+    0x17_0011,
+    LEVEL | VECTOR,
+    0x0300_0000,
+  ]);
+  expect([shows(5), shows(0x10 + 2 * 24)]).toEqual([0xffff_ffff, 0xffff_ffff]);
+  expect(byUser(m, ioapic_mmio_read(m, IOAPIC_REG_SELECT))).toBe(0x40);
+  expect(byUser(m, ioapic_mmio_read(m, 0x20))).toBe(0);
+});
+
+const withProgram = (m: Machine, program: Program): Machine['config']['actors'] =>
+  m.config.actors.map((actor) => (actor.name === 'vcpu0' ? { ...actor, program } : actor));
+
+/** The guest of vCPU 0 runs a program to its end; gives what it read last. */
+const guestReads = (program: Program, wishes: SmallMachine = {}): number => {
+  const m = smallMachine({ memoryPages: 1, ...wishes, programs: { vcpu0: program } });
+  goOn(m, 'vcpu0');
+  return m.vcpu[0]!.guest.value;
+};
+
+test('the guest reaches the registers of the IOAPIC, as wide as it likes', () => {
+  const select: Program[number] = { op: 'write8', operands: [0xfec0_0000, 1] };
+  const read = (op: 'read' | 'read8' | 'read16' | 'read64'): number =>
+    guestReads([select, { op, operands: [0xfec0_0010] }]);
+  expect([read('read'), read('read64'), read('read16'), read('read8')]).toEqual([
+    0x17_0011, 0x17_0011, 0x11, 0x11,
+  ]);
+});
+
+test('with the IOAPIC in user space a read is complete when KVM_RUN is called again', () => {
+  const m = machineWith({ vm: { irqchip: 'split' } });
+  const program: Program = [
+    { op: 'write8', operands: [0xfec0_0000, 1] },
+    { op: 'read', operands: [0xfec0_0010] },
+  ];
+  const split = boot({ ...m.config, actors: withProgram(m, program) });
+  goTo(split, 'vcpu0', 'vcpu_run', 'KVM_RUN returns');
+  const { guest, run_mmio, stat } = split.vcpu[0]!;
+  expect([run_mmio.phys_addr, run_mmio.len, run_mmio.is_write, run_mmio.data]).toEqual([
+    0xfec0_0000,
+    1,
+    true,
+    1,
+  ]);
+  goTo(split, 'vcpu0', 'complete_emulated_mmio');
+  expect([run_mmio.is_write, run_mmio.data, guest.value]).toEqual([false, 0x17_0011, 1]);
+  goOn(split, 'vcpu0');
+  expect([guest.value, stat.user_exits, split.vcpu[0]!.mmio_needed]).toEqual([0x17_0011, 2, false]);
+});
+
 test('after ten thousand EOIs without effect the line is given a pause', () => {
   const m = withLevelPin();
   line(m, 1);
@@ -118,6 +188,11 @@ test('after ten thousand EOIs without effect the line is given a pause', () => {
     true,
     m.vm.now + 10_000_000,
   ]);
+  expect(eoiInjectDue(m, 0)).toBe(false);
+  byHand(m, () => {
+    m.vm.now = ioapic.eoi_inject_due;
+  });
+  expect(eoiInjectDue(m, 0)).toBe(true);
   byUser(m, kvm_ioapic_eoi_inject_work(m));
   expect([remoteIrr(m), ioapic.eoi_inject.any()]).toEqual([true, false]);
 });

@@ -6,7 +6,7 @@ import { defaultProfile } from '#sim/state/switches.ts';
 import type { Machine, Steps } from '#sim/steps.ts';
 import { complete, configOf, type SmallMachine } from '../small_machine.ts';
 
-export type Wishes = Pick<SmallMachine, 'enableApicv' | 'switches' | 'vcpus'> &
+export type Wishes = Pick<SmallMachine, 'enableApicv' | 'switches' | 'vcpus' | 'programs'> &
   Pick<MachineConfig, 'vm' | 'apics'>;
 
 /** Without APICv unless it is wished for; nothing is requested. */

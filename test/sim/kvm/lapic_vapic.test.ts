@@ -1,19 +1,30 @@
 import { expect, test } from 'vitest';
+import { pteOf } from '#sim/host/page_table.ts';
+import { readBytes, writeBytes } from '#sim/hw/memory.ts';
 import { kvm_lapic_set_tpr, update_cr8_intercept } from '#sim/kvm/lapic/tpr.ts';
 import {
+  kvm_lapic_set_pv_eoi,
   kvm_lapic_set_vapic_addr,
   kvm_lapic_sync_from_vapic,
   kvm_lapic_sync_to_vapic,
 } from '#sim/kvm/lapic/vapic.ts';
+import { hvaOfGuestPage } from '#sim/state/addresses.ts';
 import { apicAttention } from '#sim/state/vcpu.ts';
 import type { Machine } from '#sim/steps.ts';
+import { byHand } from '../small_machine.ts';
 import { does, machineWith, type Wishes } from './lapic_machine.ts';
+
+const byte = 0x200;
+
+/** The frame of the only page of guest memory, −1 before it was touched. */
+const frameOf = (m: Machine): number => m.pte[pteOf(m, hvaOfGuestPage(0))]!.pfn;
+const byteOf = (m: Machine): number => (frameOf(m) < 0 ? 0 : readBytes(m, frameOf(m), byte, 1));
 
 /** A guest that may skip EOI writes, with one vector in service. */
 const serving = (vector: number, wishes: Wishes = {}): Machine => {
   const m = machineWith(wishes);
-  const { apic, pv_eoi } = m.vcpu[0]!;
-  pv_eoi.msr_val = 0x1001;
+  const { apic } = m.vcpu[0]!;
+  does(m, kvm_lapic_set_pv_eoi(m, 0, byte + 1));
   apic.isr.set(vector);
   if (apic.apicv_active) return m;
   apic.isr_count = 1;
@@ -23,10 +34,10 @@ const serving = (vector: number, wishes: Wishes = {}): Machine => {
 
 test('a guest that cleared the byte has ended its interrupt without an exit', () => {
   const m = serving(0x41);
-  const { pv_eoi, apic, apic_attention } = m.vcpu[0]!;
+  const { apic, apic_attention } = m.vcpu[0]!;
   does(m, kvm_lapic_sync_to_vapic(m, 0));
-  expect([pv_eoi.armed, apic_attention.has(apicAttention.PV_EOI_PENDING)]).toEqual([true, true]);
-  pv_eoi.armed = false;
+  expect([byteOf(m) === 1, apic_attention.has(apicAttention.PV_EOI_PENDING)]).toEqual([true, true]);
+  byHand(m, () => writeBytes(m, frameOf(m), byte, 1, 0));
   does(m, kvm_lapic_sync_from_vapic(m, 0));
   expect([apic.isr.any(), apic_attention.any()]).toEqual([false, false]);
 });
@@ -35,13 +46,13 @@ test('a guest that left the byte alone has ended nothing', () => {
   const m = serving(0x41);
   does(m, kvm_lapic_sync_to_vapic(m, 0));
   does(m, kvm_lapic_sync_from_vapic(m, 0));
-  expect([m.vcpu[0]!.apic.isr.has(0x41), m.vcpu[0]!.pv_eoi.armed]).toEqual([true, false]);
+  expect([m.vcpu[0]!.apic.isr.has(0x41), byteOf(m)]).toEqual([true, 0]);
 });
 
 test('the byte is never set with APICv, nor for a vector of the IOAPIC', () => {
   const armed = (m: Machine): boolean => {
     does(m, kvm_lapic_sync_to_vapic(m, 0));
-    return m.vcpu[0]!.pv_eoi.armed;
+    return byteOf(m) === 1;
   };
   expect(armed(serving(0x41, { enableApicv: true }))).toBe(false);
   const m = serving(0x41);

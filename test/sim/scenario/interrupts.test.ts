@@ -31,6 +31,27 @@ describe('interrupts in the language', () => {
     );
   });
 
+  test('each handler counts its loops for itself: it may interrupt those of the program', () => {
+    const loop = (counter: number, target: number): unknown[] => [
+      { op: 'loop-begin', counter, count: 2 },
+      { op: 'pause', operands: [] },
+      { op: 'loop-end', counter, target },
+    ];
+    const plain = (op: string): unknown => ({ op, operands: [] });
+    const repeat = 'repeat 2 { pause }';
+    expect(
+      programOf(`vcpu0 { ${repeat} handler ${repeat} iret smi-handler ${repeat} rsm }`),
+    ).toEqual([
+      ...loop(0, 1),
+      plain('handler'),
+      ...loop(4, 5),
+      plain('iret'),
+      plain('smi-handler'),
+      ...loop(8, 10),
+      plain('rsm'),
+    ]);
+  });
+
   test('vCPUs, CPUs and reasons have names and numbers', () => {
     const named = 'sched { run-on vcpu1 cpu0 }';
     expect(programOf(named)).toEqual(programOf('sched { run-on 1 0 }'));
@@ -45,7 +66,10 @@ describe('interrupts in the language', () => {
   test('timers act only where a clock makes time pass', () => {
     const actors = (block: string): readonly string[] => compiled(`scenario "x" ${block}`).actors;
     expect(actors('dev { raise 1 }')).toEqual(['vcpu0', 'irq0', 'dev']);
-    expect(actors('clock { advance 5 }')).toEqual(['vcpu0', 'irq0', 'timer0', 'clock']);
+    const timed = ['vcpu0', 'irq0', 'timer0', 'kworker', 'clock'];
+    expect(actors('clock { advance 5 }')).toEqual(timed);
+    const split = 'machine { irqchip split } clock { advance 5 }';
+    expect(actors(split)).toEqual(timed.filter((name) => name !== 'kworker'));
   });
 
   test('a machine says what is not as usual', () => {
@@ -78,7 +102,17 @@ describe('diagnostics', () => {
     [`${t}vcpu0 { hlt «handler» eoi }`, 'write iret at its end'],
     [`${t}vcpu0 { handler iret «handler» iret }`, 'join the two'],
     [`${t}vcpu0 { handler «sti» iret }`, 'remove sti'],
-    [`${t}vcpu0 { handler «repeat» 2 { pause } iret }`, 'has no loops'],
+    [`${t}vcpu0 { «handler» repeat 2 { iret } }`, 'write iret at its end'],
+    [`${t}vcpu0 { «handler» eoi smi-handler rsm }`, 'write iret at its end'],
+    [`${t}vcpu0 { «smi-handler» cli }`, 'write rsm at its end'],
+    [`${t}vcpu0 { smi-handler «iret» rsm }`, 'write "handler" before it'],
+    [`${t}vcpu0 { handler «rsm» iret }`, 'write "smi-handler" before it'],
+    [`${t}vcpu0 { smi-handler «sti» rsm }`, 'off to its rsm'],
+    [`${t}vcpu0 { read 0xfec000ff read «0xfec00100» }`, 'end at 0xfec000ff'],
+    [`${t}machine { eoi-storm «0» }`, 'from 1 to 10000'],
+    [`${t}dev { irqfd «24» }`, 'from 0x0 to 0x17'],
+    [`${t}«kworker» { }`, 'has no program'],
+    [`${t}«kworker0» { }`, 'there is no actor'],
     [`${t}vcpu0 { repeat 2 { «handler» iret } }`, 'cannot begin inside repeat'],
     [`${t}dev { msi «0x100» vcpu0 }`, 'from 0x0 to 0xff'],
     [`${t}dev { msi 0x41 «vcpu1» }`, 'from 0 to 0'],

@@ -93,6 +93,8 @@ describe('hovering', () => {
     ['expect violated inv-ap|ic-access-hpa', 'inv-apic-access-hpa', 'bytes leak'],
     ['expect final vcpu[0].mo|de == 1', 'vcpu[0].mode', 'IN_GUEST_MODE'],
     ['expect final vcpu[0].vmcs01.apic_ac|cess_addr', 'vcpu[0].vmcs01.apic_access_addr', '0x2014'],
+    ['expect final vcpu[0].apic.sp|iv', 'vcpu[0].apic.spiv', 'written by: `apic_set_spiv`'],
+    ['expect final changed(vcpu[0].ap|ic)', 'vcpu[0].apic', 'arch/x86/kvm/lapic.h'],
     ['expect final cha|nged(vm)', 'changed', 'differs'],
   ])('%s', (marked, word, wanted) => {
     const { text, offset } = at(marked);

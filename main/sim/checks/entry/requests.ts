@@ -1,11 +1,18 @@
 /** A request is never overlooked. */
+import type { ViewOf } from '../../arena/fields.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { vcpuMode } from '../../state/vcpu.ts';
+import { INTR_INFO_VALID, pinControl, type Vmcs } from '../../state/vmcs.ts';
 import type { Check } from '../check.ts';
 import { violated } from '../violation.ts';
 
 const nameOf = (request: number): string =>
   Object.entries(KVM_REQ).find(([, number]) => number === request)?.[0] ?? String(request);
+
+/** With a count of 0 the VMX preemption timer makes the guest exit before its first instruction. */
+const exitsAtOnce = (vmcs: ViewOf<typeof Vmcs>): boolean =>
+  vmcs.pin_based_vm_exec_control.has(pinControl.PREEMPTION_TIMER) &&
+  vmcs.vmx_preemption_timer_value === 0;
 
 export const inv_entry_no_requests: Check = {
   id: 'inv-entry-no-requests',
@@ -25,6 +32,9 @@ export const inv_entry_no_requests: Check = {
     'vcpu[*].spec.makers_in_flight',
     'vcpu[*].spec.kick[*].undecided',
     'cpu[*].pending',
+    'vcpu[*].vmcs01.vm_exit_intr_info',
+    'vcpu[*].vmcs01.pin_based_vm_exec_control',
+    'vcpu[*].vmcs01.vmx_preemption_timer_value',
   ],
   broken(m, index) {
     const vcpu = m.vcpu[index]!;
@@ -32,6 +42,9 @@ export const inv_entry_no_requests: Check = {
     if (vcpu.mode === vcpuMode.EXITING_GUEST_MODE || vcpu.spec.makers_in_flight > 0)
       return undefined;
     if (m.cpu[vcpu.cpu]!.pending.any()) return undefined;
+    // The CPU has acknowledged the interrupt already: the exit is under way.
+    if (vcpu.vmcs01.vm_exit_intr_info >= INTR_INFO_VALID) return undefined;
+    if (exitsAtOnce(vcpu.vmcs01)) return undefined;
     if (vcpu.spec.kick.some(({ undecided }) => undecided)) return undefined;
     const names: string[] = [];
     for (let i = 0; i < vcpu.requests.width; i++) if (vcpu.requests.has(i)) names.push(nameOf(i));

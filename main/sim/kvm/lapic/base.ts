@@ -6,6 +6,7 @@ import { KVM_REQ } from '../../state/requests.ts';
 import { apicvInhibitReason } from '../../state/vm.ts';
 import { type Body, kvm, type Machine } from '../../steps.ts';
 import { kvm_set_or_clear_apicv_inhibit } from '../apicv.ts';
+import { EINVAL } from '../errno.ts';
 import { kvm_make_request } from '../kvm_main.ts';
 import { vmx_set_virtual_apic_mode } from '../vmx/apicv.ts';
 import { kvm_recalculate_apic_map, markApicMapDirty } from './apic_map.ts';
@@ -64,9 +65,10 @@ export const __kvm_apic_set_base = kvm(
     yield m.step('write apic_base');
     target.apic_base = value;
     yield* switchMode(m, vcpu, changed);
-    // The cases of the reference compare the low half of the address only (kab-00070).
-    yield m.step('base_address = bits 31:12');
-    target.apic.base_address = low - (low % PAGE_SIZE);
+    // MSR_IA32_APICBASE_BASE is an int, 0xfffff << 12 (asm/msr-index.h): beside a u64 its sign
+    // extends, so that the mask keeps the upper half of the address too.
+    yield m.step('base_address = bits 63:12');
+    target.apic.base_address = value - (value % PAGE_SIZE);
     const enabled = (low & MSR_IA32_APICBASE_ENABLE) !== 0;
     if (!enabled || target.apic.base_address === APIC_DEFAULT_PHYS_BASE) return;
     yield* kvm_set_or_clear_apicv_inhibit(m, apicvInhibitReason.APIC_BASE_MODIFIED, true);
@@ -95,5 +97,14 @@ export const kvm_apic_set_base = kvm(
     yield* __kvm_apic_set_base(m, vcpu, low, high);
     yield* kvm_recalculate_apic_map(m);
     return 0;
+  },
+);
+
+/** KVM_SET_SREGS; −EINVAL for a base that cannot be. @omits every register but IA32_APIC_BASE */
+export const kvm_arch_vcpu_ioctl_set_sregs = kvm(
+  'arch/x86/kvm/x86.c',
+  function* kvm_arch_vcpu_ioctl_set_sregs(m: Machine, vcpu: number, low: number, high: number) {
+    const refused: number = yield* kvm_apic_set_base(m, vcpu, low, high, true);
+    return refused === 0 ? 0 : -EINVAL;
   },
 );

@@ -90,7 +90,8 @@ export const vmx_load_eoi_exitmap = kvm(
   'arch/x86/kvm/vmx/vmx.c',
   function* vmx_load_eoi_exitmap(m: Machine, vcpu: number) {
     const { apic, ioapic_handled_vectors: handled, vmcs01 } = m.vcpu[vcpu]!;
-    if (!apic.apicv_active) return;
+    // No EOI of a TD exits (vt_load_eoi_exitmap).
+    if (!apic.apicv_active || apic.guest_apic_protected) return;
     yield m.step('VMWRITE EOI_EXIT_BITMAP0 to EOI_EXIT_BITMAP3');
     const fields = [
       vmcs01.eoi_exit_bitmap0,

@@ -21,6 +21,7 @@ const clearEventQueues = (m: Machine, vcpu: number): void => {
   const target = m.vcpu[vcpu]!;
   target.smi_pending = false;
   target.in_smm = false;
+  target.smm_inside_nmi_mask = false;
   target.nmi_queued = 0;
   target.nmi_pending = 0;
   target.nmi_injected = false;

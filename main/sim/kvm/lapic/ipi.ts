@@ -29,7 +29,7 @@ const file = 'arch/x86/kvm/lapic.c';
 /** No APIC matched the destination. */
 const NO_TARGET = -1;
 /** The map has no answer, and nothing was sent. */
-const NOT_MAPPED = -2;
+export const NOT_MAPPED = -2;
 
 /** Gives it to the vCPUs of a mask; how many took it. */
 export function* toEachOf(m: Machine, mask: number, irq: KvmLapicIrq, rtc: boolean): Body<number> {
@@ -44,7 +44,7 @@ export function* toEachOf(m: Machine, mask: number, irq: KvmLapicIrq, rtc: boole
  * Delivery by the published map, which may be old by the time of the last vCPU.
  * @omits the order of the targets: they get it by their index
  */
-const kvm_irq_delivery_to_apic_fast = kvm(
+export const kvm_irq_delivery_to_apic_fast = kvm(
   file,
   function* kvm_irq_delivery_to_apic_fast(
     m: Machine,

@@ -253,6 +253,7 @@ function* writeDivisor(m: Machine, vcpu: number, value: number): Body<Outcome> {
   return DONE;
 }
 
+/** Sends at once and keeps nothing: the word at 0x3f0 of the register page stays as it was. */
 function* writeSelfIpi(m: Machine, vcpu: number, value: number): Body<Outcome> {
   if (!apic_x2apic_mode(m, vcpu) || (value & ~APIC_VECTOR_MASK) !== 0) return REFUSED;
   yield* kvm_apic_send_ipi(m, vcpu, APIC_DEST_SELF | value, 0);

@@ -1,10 +1,11 @@
 /** The APIC timer: its mode, starting and stopping it, and which timer of the host does it. */
 import { hrtimer_cancel, hrtimer_start } from '../../host/hrtimer.ts';
+import { cyclesToNs } from '../../hw/tsc.ts';
 import { APIC_TMICT } from '../../state/apicdef.ts';
 import { timerMode } from '../../state/timer.ts';
 import { kvm, type Machine } from '../../steps.ts';
-import { cyclesToNs, kvm_read_l1_tsc } from '../tsc.ts';
-import { hvTimer, vmx_cancel_hv_timer, vmx_set_hv_timer } from '../vmx/hv_timer.ts';
+import { kvm_read_l1_tsc } from '../tsc.ts';
+import { hvTimer, vmx_cancel_hv_timer, vt_set_hv_timer } from '../vmx/hv_timer.ts';
 import { kvm_apic_hw_enabled } from './priority.ts';
 import { apic_timer_expired, kvm_can_post_timer_interrupt } from './timer_expiry.ts';
 import {
@@ -20,7 +21,7 @@ import {
 const file = 'arch/x86/kvm/lapic.c';
 
 /** @kvm arch/x86/kvm/lapic.c */
-const kvm_can_use_hv_timer = (m: Machine, vcpu: number): boolean =>
+export const kvm_can_use_hv_timer = (m: Machine, vcpu: number): boolean =>
   m.vm.enable_preemption_timer && !m.vm.mwait_in_guest && !kvm_can_post_timer_interrupt(m, vcpu);
 
 /** @kvm arch/x86/kvm/lapic.c: cancel_hv_timer */
@@ -105,8 +106,8 @@ const start_hv_timer = kvm(file, function* start_hv_timer(m: Machine, vcpu: numb
   const timer = m.vcpu[vcpu]!.apic.lapic_timer;
   if (!kvm_can_use_hv_timer(m, vcpu) || timer.tscdeadline === 0) return false;
   yield m.step('program the VMX preemption timer');
-  const outcome = vmx_set_hv_timer(m, vcpu, timer.tscdeadline);
-  if (outcome === hvTimer.TOO_FAR) return false;
+  const outcome = vt_set_hv_timer(m, vcpu, timer.tscdeadline);
+  if (outcome < 0) return false;
   timer.hv_timer_in_use = true;
   yield* hrtimer_cancel(m, vcpu);
   // Even if it is past: the exit that follows sets a periodic timer to its next expiry.
@@ -152,6 +153,42 @@ export const kvm_lapic_switch_to_sw_timer = kvm(
   file,
   function* kvm_lapic_switch_to_sw_timer(m: Machine, vcpu: number) {
     if (m.vcpu[vcpu]!.apic.lapic_timer.hv_timer_in_use) yield* start_sw_timer(m, vcpu);
+  },
+);
+
+/** It runs again: the timer that counts only in the guest may do. */
+export const kvm_lapic_switch_to_hv_timer = kvm(
+  file,
+  function* kvm_lapic_switch_to_hv_timer(m: Machine, vcpu: number) {
+    yield* restart_apic_timer(m, vcpu);
+  },
+);
+
+/** On another CPU the deadline is another value of its TSC. */
+export const kvm_lapic_restart_hv_timer = kvm(
+  file,
+  function* kvm_lapic_restart_hv_timer(m: Machine, vcpu: number) {
+    yield* restart_apic_timer(m, vcpu);
+  },
+);
+
+/** The hrtimer follows the vCPU to its CPU, unless any CPU can post its interrupt. */
+const __kvm_migrate_apic_timer = kvm(
+  file,
+  function* __kvm_migrate_apic_timer(m: Machine, vcpu: number) {
+    if (kvm_can_post_timer_interrupt(m, vcpu)) return;
+    const wasArmed: boolean = yield* hrtimer_cancel(m, vcpu);
+    if (!wasArmed) return;
+    yield m.step('start the hrtimer again');
+    hrtimer_start(m, vcpu, m.vcpu[vcpu]!.apic.lapic_timer.expires);
+  },
+);
+
+/** Handler of MIGRATE_TIMER. @omits the PIT */
+export const __kvm_migrate_timers = kvm(
+  'arch/x86/kvm/irq.c',
+  function* __kvm_migrate_timers(m: Machine, vcpu: number) {
+    yield* __kvm_migrate_apic_timer(m, vcpu);
   },
 );
 

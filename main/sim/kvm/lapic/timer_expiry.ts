@@ -1,11 +1,12 @@
 /** The APIC timer has expired: who notes it, and who injects the interrupt. */
+import { cyclesToNs } from '../../hw/tsc.ts';
 import { APIC_LVTT, APIC_VECTOR_MASK } from '../../state/apicdef.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { LAPIC_TIMER_ADVANCE_NS_INIT } from '../../state/timer.ts';
 import { vcpuMode } from '../../state/vcpu.ts';
 import { type Condition, kvm, type Machine } from '../../steps.ts';
 import { kvm_make_request, kvm_vcpu_kick } from '../kvm_main.ts';
-import { cyclesToNs, kvm_read_l1_tsc } from '../tsc.ts';
+import { kvm_read_l1_tsc } from '../tsc.ts';
 import { kvm_apic_local_deliver } from './accept.ts';
 import { kvm_apic_hw_enabled } from './priority.ts';
 import {

@@ -16,6 +16,7 @@ import { APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, eptpOf } from '../../state/addresses.
 import { PAGE_SIZE } from '../../state/machine.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { kvm, type Machine } from '../../steps.ts';
+import { EFAULT } from '../errno.ts';
 import { kvm_make_all_cpus_request } from '../kvm_main.ts';
 import { mmu_invalidate_retry_gfn } from '../mmu_invalidate.ts';
 
@@ -80,7 +81,10 @@ export const RET_PF = { RETRY: 0, EMULATE: 1, FIXED: 2 } as const;
 /** Is APICv on for the VM? @kvm arch/x86/kvm/x86.c: kvm_apicv_activated */
 export const kvm_apicv_activated = (m: Machine): boolean => !m.vm.apicv_inhibit_reasons.any();
 
-/** The frame for a fault; a result of RET_PF_* is negative: −1 − RET_PF. */
+/** User space has nothing mapped where the memslot says its memory is. */
+const NOT_MAPPED = 3;
+
+/** The frame for a fault; a result of RET_PF_*, or NOT_MAPPED, is negative: −1 − RET_PF. */
 const faultinPfn = kvm(file, function* kvm_mmu_faultin_pfn(m: Machine, gfn: number, seq: number) {
   yield m.step('look the memslot up');
   const slot = gfn_to_memslot(m, gfn);
@@ -92,7 +96,7 @@ const faultinPfn = kvm(file, function* kvm_mmu_faultin_pfn(m: Machine, gfn: numb
   yield m.step('is an invalidation of gfn {gfn} under way? (unlocked, a hint)', gfn);
   if (mmu_invalidate_retry_gfn(m, seq, gfn)) return -1 - RET_PF.RETRY;
   const pfn: number = yield* hva_to_pfn(m, hvaInSlot(m, slot, gfn));
-  if (pfn < 0) return -1 - RET_PF.RETRY;
+  if (pfn < 0) return -1 - NOT_MAPPED;
   yield m.step('and now that pfn {pfn} is known? (unlocked, a hint)', pfn);
   if (!mmu_invalidate_retry_gfn(m, seq, gfn)) return pfn;
   put_page(m, pfn);
@@ -101,7 +105,7 @@ const faultinPfn = kvm(file, function* kvm_mmu_faultin_pfn(m: Machine, gfn: numb
 
 /**
  * Resolves an EPT violation: installs the entry, or says that the access has to be emulated or
- * tried again.
+ * tried again. −EFAULT: user space has taken the memory away.
  * @kvm arch/x86/kvm/mmu/mmu.c
  * @omits huge pages, write protection, fast page faults
  */
@@ -113,6 +117,7 @@ export const kvm_tdp_page_fault = kvm(
     yield m.step('sample mmu_invalidate_seq');
     const seq = m.vm.mmu_invalidate_seq;
     const pfn: number = yield* faultinPfn(m, gfn, seq);
+    if (pfn === -1 - NOT_MAPPED) return -EFAULT;
     if (pfn < 0) return -1 - pfn;
 
     yield m.park('lock mmu_lock for read', mmuLockReadable);

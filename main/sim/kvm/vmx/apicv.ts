@@ -44,6 +44,8 @@ export const canWriteVmcs01 = (m: Machine, vcpu: number): boolean =>
 export const vmx_refresh_apicv_exec_ctrl = kvm(
   file,
   function* vmx_refresh_apicv_exec_ctrl(m: Machine, vcpu: number) {
+    // APICv of a TD is never off (vt_refresh_apicv_exec_ctrl).
+    if (m.vcpu[vcpu]!.apic.guest_apic_protected) return;
     if (canWriteVmcs01(m, vcpu)) {
       yield m.step('VMWRITE the APICv controls and the MSR bitmap of vmcs01');
       writeApicvControls(m, vcpu);

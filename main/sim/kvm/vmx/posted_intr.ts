@@ -155,7 +155,9 @@ const vmx_set_rvi = (m: Machine, vcpu: number, vector: number): void => {
  * @omits `write-loaded` while L2 runs: what it does to the VMCS of L2
  */
 export const vmx_hwapic_isr_update = (m: Machine, vcpu: number, max: number): void => {
-  const { vmcs01, guest_mode } = m.vcpu[vcpu]!;
+  const { vmcs01, guest_mode, apic } = m.vcpu[vcpu]!;
+  // Nor can KVM see what is in service in a TD (vt_hwapic_isr_update).
+  if (apic.guest_apic_protected) return;
   if (guest_mode && m.switch('svi-l2-policy') !== 'on-demand') {
     if (m.switch('svi-l2-policy') === 'defer') {
       m.vcpu[vcpu]!.nested_update_vmcs01_hwapic_isr = true;
@@ -175,6 +177,8 @@ export const vmx_sync_pir_to_irr = kvm(
   file,
   function* vmx_sync_pir_to_irr(m: Machine, vcpu: number) {
     const { pi_desc, apic, guest_mode } = m.vcpu[vcpu]!;
+    // PIR of a TD is taken by the CPU inside it (vt_sync_pir_to_irr).
+    if (apic.guest_apic_protected) return -1;
     yield m.step('is ON set?');
     let max: number;
     let got = false;

@@ -3,7 +3,7 @@ import { limits } from '../../state/limits.ts';
 import type { ActorConfig, ActorKind } from '../../state/program.ts';
 import { instead, nearest } from '../diagnostics.ts';
 import { sectionWords } from '../parse/tokens.ts';
-import type { Section, Word } from '../parse/tree.ts';
+import type { ProgramItem, Section, Word } from '../parse/tree.ts';
 import type { Report } from './context.ts';
 import type { MachineSize } from './machine.ts';
 import { programOf } from './program.ts';
@@ -16,14 +16,18 @@ export const actorsWithBlocks = ['mm', 'user', 'sched', 'dev', 'iommu', 'clock']
 /** Kinds that there is one of for each vCPU. */
 const perVcpu: ReadonlySet<string> = new Set<ActorKind>(['vcpu', 'irq', 'timer']);
 
+/** Kinds that there is one of. */
+const single = ['kworker'] as const satisfies readonly ActorKind[];
+
 const namePattern = new RegExp(
-  `^(${[...perVcpu, ...actorsWithBlocks].join('|')})(0|[1-9][0-9]?)?$`,
+  `^(?:(${[...perVcpu, ...actorsWithBlocks].join('|')})(0|[1-9][0-9]?)?|(${single.join('|')}))$`,
 );
 
 /** Kind and number behind a name that an actor can have. */
 export const actorOf = (name: string): { kind: ActorKind; index: number } | undefined => {
   const match = namePattern.exec(name);
   if (match === null) return undefined;
+  if (match[3] !== undefined) return { kind: match[3] as ActorKind, index: 0 };
   const kind = match[1] as ActorKind;
   const isPhysical = perVcpu.has(kind);
   if (isPhysical !== (match[2] !== undefined) && (isPhysical || match[2] === '0')) return undefined;
@@ -35,6 +39,7 @@ export const actorOf = (name: string): { kind: ActorKind; index: number } | unde
 const silentKinds: Readonly<Partial<Record<ActorKind, string>>> = {
   irq: 'takes interrupts',
   timer: 'fires when "clock { advance … }" has brought its time',
+  kworker: 'does work that was put off when "clock { advance … }" has brought its time',
 };
 
 type ProgramSection = Extract<Section, { kind: 'program' }>;
@@ -65,6 +70,12 @@ const hasProgram = (actor: Word, { vcpus }: MachineSize): boolean => {
   return found.kind !== 'vcpu' || found.index < vcpus;
 };
 
+const slotMovers: readonly string[] = ['set-memory-region', 'move-memslot'];
+
+/** Does the word put guest memory where the machine block does not say that it is? */
+const movesSlots = (item: ProgramItem): boolean =>
+  item.kind === 'word' ? slotMovers.includes(item.word.text) : item.body.some(movesSlots);
+
 /** The program of each actor that has one; a block of an actor that cannot be is checked too. */
 const programsOf = (
   sections: readonly ProgramSection[],
@@ -72,6 +83,7 @@ const programsOf = (
   report: Report,
 ): Map<string, ActorConfig> => {
   const programs = new Map<string, ActorConfig>();
+  const slotsMove = sections.some(({ body }) => body.some(movesSlots));
   for (const { actor, body } of sections) {
     const { text: name } = actor;
     const found = actorOf(name);
@@ -79,7 +91,8 @@ const programsOf = (
     if (!isFit) wrongActor(actor, machine, report);
     if (found === undefined || silentKinds[found.kind] !== undefined) continue;
     const { vcpus, memoryPages } = machine;
-    const program = programOf(body, { kind: found.kind, vcpus, memoryPages, report });
+    const context = { vcpus, memoryPages, slotsMove, report };
+    const program = programOf(body, { kind: found.kind, ...context });
     if (!isFit) continue;
     if (programs.has(name)) report(actor, `${name} has a program already; join the two blocks`);
     else programs.set(name, { name, ...found, program });
@@ -102,12 +115,14 @@ export const actorsOf = (
     program: [],
   });
   const others = [...programs.values()].filter(({ kind }) => kind !== 'vcpu');
-  // While time stands still no timer can fire.
+  // While time stands still no timer can fire, and no work is due that was put off.
   const timed = others.some(({ kind }) => kind === 'clock');
+  const worker = timed && machine.vm?.irqchip !== 'split';
   return [
     ...numbers.map((index) => programs.get(`vcpu${index}`) ?? silent('vcpu', index)),
     ...numbers.map((index) => silent('irq', index)),
     ...(timed ? numbers.map((index) => silent('timer', index)) : []),
+    ...(worker ? single.map((kind) => ({ name: kind, kind, index: 0, program: [] })) : []),
     ...others,
   ];
 };
@@ -115,6 +130,7 @@ export const actorsOf = (
 /** Every name that an actor of such a machine could have. */
 export const possibleActors = ({ vcpus }: MachineSize): string[] => [
   ...[...perVcpu].flatMap((kind) => Array.from({ length: vcpus }, (_, i) => `${kind}${i}`)),
+  ...single,
   ...actorsWithBlocks.flatMap((kind) =>
     Array.from({ length: othersOfKind }, (_, i) => (i === 0 ? kind : `${kind}${i}`)),
   ),

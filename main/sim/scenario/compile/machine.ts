@@ -1,6 +1,7 @@
 /** The `machine` block: its keys, and what a machine is that says nothing. */
 import { limits } from '../../state/limits.ts';
-import type { VcpuConfig, VmConfig } from '../../state/program.ts';
+import { usualVm, type VcpuConfig, type VmConfig } from '../../state/program.ts';
+import { quirk } from '../../state/vm.ts';
 import { instead } from '../diagnostics.ts';
 import type { Word } from '../parse/tree.ts';
 import { numberIn, type Report } from './context.ts';
@@ -15,10 +16,33 @@ export interface MachineKey {
     | 'x2apic'
     | 'interrupts'
     | 'irqchip'
-    | 'vector-hashing';
+    | 'vector-hashing'
+    | 'eoi-storm'
+    | 'preemption-timer'
+    | 'pi-inject-timer'
+    | 'hlt-in-guest'
+    | 'ipiv'
+    | 'td'
+    | 'slot-pages'
+    | 'apic-id'
+    | 'bsp'
+    | 'x2apic-ids'
+    | 'broadcast-quirk'
+    | 'disabled-quirks'
+    | 'x2apic-cpuid'
+    | 'tsc-deadline'
+    | 'cmci'
+    | 'tsc-khz'
+    | 'bus-cycle-ns'
+    | 'min-timer-period-us'
+    | 'maxphyaddr';
   readonly doc: string;
   /** the words that it takes, or the numbers */
   readonly values: readonly string[] | { readonly min: number; readonly max: number };
+  /** what KVM answers to another number */
+  readonly answer?: string;
+  /** it takes as many of them as stand behind it */
+  readonly list?: true;
   readonly usual: string;
 }
 
@@ -82,6 +106,129 @@ export const machineKeys: readonly MachineKey[] = [
     usual: 'on',
     doc: 'lowest priority chooses the vCPU by the vector; off: who has had the fewest turns',
   },
+  {
+    key: 'eoi-storm',
+    values: { min: 1, max: usualVm.ioapicStormCount },
+    usual: String(usualVm.ioapicStormCount),
+    doc:
+      'as many EOIs in a row that find the line of a pin asserted are an interrupt storm: the ' +
+      'next one comes 10 ms later (IOAPIC_SUCCESSIVE_IRQ_MAX_COUNT)',
+  },
+  {
+    key: 'preemption-timer',
+    values: ['on', 'off'],
+    usual: 'off',
+    doc: 'module parameter preemption_timer: while a vCPU runs, its CPU counts for the APIC timer',
+  },
+  {
+    key: 'pi-inject-timer',
+    values: ['on', 'off'],
+    usual: 'off',
+    doc:
+      'module parameter pi_inject_timer: the hrtimer posts its interrupt to a vCPU that runs; ' +
+      'needs "apicv on" and "hlt-in-guest on"',
+  },
+  {
+    key: 'hlt-in-guest',
+    values: ['on', 'off'],
+    usual: 'off',
+    doc: 'KVM_X86_DISABLE_EXITS_HLT: a guest that halts stays on its CPU',
+  },
+  {
+    key: 'ipiv',
+    values: ['on', 'off'],
+    usual: 'off',
+    doc: 'module parameter enable_ipiv: the CPU posts fixed IPIs to one vCPU itself',
+  },
+  {
+    key: 'td',
+    values: ['on', 'off'],
+    usual: 'off',
+    doc:
+      'the VM is a trust domain (TDX): KVM cannot see its IRR and ISR. Its APICs are in x2APIC ' +
+      'mode, and its IOAPIC is in user space',
+  },
+  {
+    key: 'slot-pages',
+    values: { min: 1, max: limits.sptesPerRoot - 1 },
+    usual: 'all of guest memory',
+    doc: 'pages of each memslot: 1 gives each page of guest memory a slot, numbered as the page',
+  },
+  {
+    key: 'apic-id',
+    values: { min: 0, max: limits.vcpuIds - 1 },
+    answer: 'KVM_CREATE_VCPU fails with EINVAL',
+    list: true,
+    usual: '0 1 2 …, the number of the vCPU',
+    doc: 'vCPU (APIC) ID of each vCPU, as KVM_CREATE_VCPU gets it: apic-id 0 4 9',
+  },
+  {
+    key: 'bsp',
+    values: { min: 0, max: limits.vcpuIds - 1 },
+    usual: String(usualVm.bspId),
+    doc: 'APIC ID of the boot processor (KVM_SET_BOOT_CPU_ID)',
+  },
+  {
+    key: 'x2apic-ids',
+    values: ['8bit', '32bit'],
+    usual: '8bit',
+    doc: '32bit: KVM_X2APIC_API_USE_32BIT_IDS, in MSIs and in register pages of user space',
+  },
+  {
+    key: 'broadcast-quirk',
+    values: ['on', 'off'],
+    usual: 'on',
+    doc: 'off: KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK, an MSI to 0xff is no broadcast in x2APIC mode',
+  },
+  {
+    key: 'disabled-quirks',
+    values: Object.keys(quirk),
+    list: true,
+    usual: 'none',
+    doc: 'KVM_CAP_DISABLE_QUIRKS: names of KVM_X86_QUIRK_*',
+  },
+  {
+    key: 'x2apic-cpuid',
+    values: ['on', 'off'],
+    usual: 'on',
+    doc: 'off: the guest does not see x2APIC in CPUID, and cannot enter that mode',
+  },
+  {
+    key: 'tsc-deadline',
+    values: ['on', 'off'],
+    usual: 'on',
+    doc: 'off: the guest does not see the TSC-deadline timer in CPUID',
+  },
+  {
+    key: 'cmci',
+    values: ['on', 'off'],
+    usual: 'on',
+    doc: 'off: the local vector tables have no entry for CMCI (MCG_CMCI_P)',
+  },
+  {
+    key: 'tsc-khz',
+    values: { min: 1, max: 0xffff_ffff },
+    usual: String(usualVm.tscKhz),
+    doc: 'frequency of the guest TSC (KVM_SET_TSC_KHZ)',
+  },
+  {
+    key: 'bus-cycle-ns',
+    values: { min: 1, max: 1_000_000 },
+    usual: String(usualVm.apicBusCycleNs),
+    doc: 'ns of a tick of the APIC timer before its divisor (KVM_CAP_X86_APIC_BUS_CYCLES_NS)',
+  },
+  {
+    key: 'min-timer-period-us',
+    values: { min: 0, max: 1_000_000 },
+    usual: String(usualVm.minTimerPeriodUs),
+    doc: 'module parameter: shorter periods of the APIC timer are stretched to it',
+  },
+  {
+    key: 'maxphyaddr',
+    values: { min: 32, max: 52 },
+    usual: String(usualVm.maxphyaddr),
+    doc: 'bits of a guest-physical address: those above are reserved in IA32_APIC_BASE',
+  },
 ];
 
 export interface MachineSize {
@@ -90,22 +237,60 @@ export interface MachineSize {
   readonly memoryPages: number;
   readonly boot: 'settled' | 'reset';
   readonly enableApicv: boolean;
+  /** pages of a memslot, where guest memory is more than one */
+  readonly slotPages?: number;
   /** what is not as usual */
   readonly vm?: Partial<VmConfig>;
   readonly apics?: readonly Partial<VcpuConfig>[];
 }
 
-export const framesNeeded = (vcpus: number, memoryPages: number): number =>
-  framesBesides + vcpus + memoryPages;
+type Value = number | string;
 
-type Given = Map<string, { readonly word: Word; readonly value: number | string }>;
+interface Said {
+  readonly word: Word;
+  readonly value: Value;
+  /** everything that stands behind a key that takes a list */
+  readonly all: readonly { readonly word: Word; readonly value: Value }[];
+  /** words behind the key, those that mean nothing included */
+  readonly count: number;
+}
+
+type Given = Map<string, Said>;
+
+const isOn = (given: Given, key: MachineKey['key']): boolean => given.get(key)?.value === 'on';
+
+/** With IPI virtualization there is a PID-pointer table, and a TD hides its virtual-APIC pages. */
+const framesNeeded = (given: Given, vcpus: number, memoryPages: number): number =>
+  framesBesides +
+  vcpus +
+  memoryPages +
+  (isOn(given, 'ipiv') ? 1 : 0) +
+  (isOn(given, 'td') ? vcpus : 0);
+
+/** What a trust domain cannot be without, and why. */
+const neededByTd = [
+  { key: 'apicv', not: 'off', why: 'the TDX module runs a TD with APICv' },
+  { key: 'irqchip', not: 'kernel', why: 'KVM cannot see the EOIs that its IOAPIC would need' },
+  { key: 'x2apic', not: 'off', why: 'the APICs of a TD are in x2APIC mode' },
+] as const;
+
+const checkTd = (given: Given, report: Report): void => {
+  if (!isOn(given, 'td')) return;
+  for (const { key, not, why } of neededByTd) {
+    const found = given.get(key);
+    if (found?.value === not) report(found.word, `not with "td on": ${why}; leave ${key} out`);
+  }
+};
 
 const readValue = (
-  { key, values }: MachineKey,
+  { key, values, answer }: MachineKey,
   word: Word,
   report: Report,
-): number | string | undefined => {
-  if ('min' in values) return numberIn(word, { ...values, what: `"${key}"` }, report);
+): Value | undefined => {
+  if ('min' in values) {
+    const what = answer === undefined ? `"${key}"` : `${answer}: "${key}"`;
+    return numberIn(word, { ...values, what }, report);
+  }
   if (values.includes(word.text)) return word.text;
   report(word, `"${key}" is not "${word.text}"; ${instead(word.text, values)}`);
   return undefined;
@@ -113,6 +298,18 @@ const readValue = (
 
 const keyOf = (word: Word | undefined): MachineKey | undefined =>
   machineKeys.find(({ key }) => key === word?.text);
+
+/** The words that are the value of a key: one, or all up to the next key. */
+const valuesBehind = (
+  { list }: MachineKey,
+  words: readonly Word[],
+  at: number,
+): readonly Word[] => {
+  if (list !== true) return words.slice(at + 1, at + 2);
+  const behind = words.slice(at + 1);
+  const end = behind.findIndex((word) => keyOf(word) !== undefined);
+  return end < 0 ? behind : behind.slice(0, end);
+};
 
 /** Keys with their values; a key without one, or a value without a key, is reported. */
 const readWords = (words: readonly Word[], report: Report): Given => {
@@ -132,10 +329,14 @@ const readWords = (words: readonly Word[], report: Report): Given => {
       report(word, `"${key.key}" has no value; write it behind`);
       continue;
     }
-    i++;
+    const values = valuesBehind(key, words, i);
+    i += values.length;
     if (given.has(key.key)) report(word, `"${key.key}" is given twice; keep one`);
-    const value = readValue(key, next, report);
-    if (value !== undefined) given.set(key.key, { word: next, value });
+    const all = values.flatMap((one) => {
+      const value = readValue(key, one, report);
+      return value === undefined ? [] : [{ word: one, value }];
+    });
+    if (all[0] !== undefined) given.set(key.key, { ...all[0], all, count: values.length });
   }
   return given;
 };
@@ -149,21 +350,84 @@ export const largestMachine: MachineSize = {
   enableApicv: true,
 };
 
-/** What the words say of the VM and of each local APIC; nothing where all is usual. */
-const apicsOf = (given: Given, vcpus: number): Pick<MachineSize, 'vm' | 'apics'> => {
-  const word = (key: MachineKey['key']): unknown => given.get(key)?.value;
-  const vm: Partial<VmConfig> = {
-    ...(word('irqchip') === 'split' ? { irqchip: 'split' } : {}),
-    ...(word('vector-hashing') === 'off' ? { vectorHashing: false } : {}),
-  };
-  const apic: Partial<VcpuConfig> = {
-    ...(word('x2apic') === 'on' ? { mode: 'x2apic' } : {}),
-    ...(word('interrupts') === 'on' ? { interrupts: true } : {}),
-  };
+/** Keys whose number is a property of the VM. */
+const numbersOfVm = {
+  'eoi-storm': 'ioapicStormCount',
+  bsp: 'bspId',
+  'tsc-khz': 'tscKhz',
+  'bus-cycle-ns': 'apicBusCycleNs',
+  'min-timer-period-us': 'minTimerPeriodUs',
+  maxphyaddr: 'maxphyaddr',
+} as const satisfies Partial<Record<MachineKey['key'], keyof VmConfig>>;
+
+/** Keys of which one word is unusual, with what that says. */
+const wordsOfVm: readonly (readonly [MachineKey['key'], string, Partial<VmConfig>])[] = [
+  ['irqchip', 'split', { irqchip: 'split' }],
+  ['td', 'on', { irqchip: 'split', td: true }],
+  ['vector-hashing', 'off', { vectorHashing: false }],
+  ['preemption-timer', 'on', { preemptionTimer: true }],
+  ['pi-inject-timer', 'on', { piInjectTimer: true }],
+  ['hlt-in-guest', 'on', { hltInGuest: true }],
+  ['ipiv', 'on', { ipiv: true }],
+  ['x2apic-ids', '32bit', { x2apic32bitIds: true }],
+  ['broadcast-quirk', 'off', { x2apicBroadcastQuirkDisabled: true }],
+  ['x2apic-cpuid', 'off', { x2apicCpuid: false }],
+  ['tsc-deadline', 'off', { tscDeadlineCpuid: false }],
+];
+
+const vmOf = (given: Given): Partial<VmConfig> => {
+  const numbers = Object.entries(numbersOfVm).flatMap(([key, name]) => {
+    const said = given.get(key);
+    return said === undefined ? [] : [[name, said.value]];
+  });
+  const words = wordsOfVm.filter(([key, word]) => given.get(key)?.value === word);
+  const quirks = given.get('disabled-quirks')?.all ?? [];
+  const mask = quirks.reduce((m, { value }) => m | (1 << quirk[value as keyof typeof quirk]), 0);
   return {
-    ...(Object.keys(vm).length > 0 ? { vm } : {}),
-    ...(Object.keys(apic).length > 0 ? { apics: Array.from({ length: vcpus }, () => apic) } : {}),
+    ...(Object.fromEntries(numbers) as Partial<VmConfig>),
+    ...Object.assign({}, ...words.map(([, , config]) => config)),
+    ...(mask === 0 ? {} : { disabledQuirks: mask }),
   };
+};
+
+/** KVM_CREATE_VCPU for one vCPU after the other; an ID that it refuses is reported. */
+const idsOf = (given: Given, vcpus: number, report: Report): readonly number[] | undefined => {
+  const said = given.get('apic-id');
+  if (said === undefined) return undefined;
+  const ids = said.all.map(({ value }) => Number(value));
+  for (const [index, { word }] of said.all.entries()) {
+    if (ids.indexOf(ids[index]!) === index) continue;
+    report(word, 'KVM_CREATE_VCPU fails with EEXIST: another vCPU has this ID; give each its own');
+  }
+  if (ids.length === vcpus) return ids;
+  if (said.count !== vcpus) {
+    report(said.word, `"apic-id" is for all ${vcpus} vCPUs, not for ${said.count}; write each ID`);
+  }
+  return undefined;
+};
+
+/** What the words say of the VM and of each local APIC; nothing where all is usual. */
+const apicsOf = (
+  given: Given,
+  vcpus: number,
+  report: Report,
+): Pick<MachineSize, 'vm' | 'apics'> => {
+  const vm = vmOf(given);
+  const ids = idsOf(given, vcpus, report);
+  const x2apic = given.get('x2apic');
+  if (isOn(given, 'x2apic') && vm.x2apicCpuid === false) {
+    report(x2apic!.word, 'KVM refuses x2APIC mode with "x2apic-cpuid off"; leave one of them out');
+  }
+  const apic: Partial<VcpuConfig> = {
+    ...(isOn(given, 'x2apic') || isOn(given, 'td') ? { mode: 'x2apic' } : {}),
+    ...(isOn(given, 'interrupts') ? { interrupts: true } : {}),
+    ...(given.get('cmci')?.value === 'off' ? { lvtCmci: false } : {}),
+  };
+  const plain = ids === undefined && Object.keys(apic).length === 0;
+  const apics = Array.from({ length: vcpus }, (_, index) =>
+    ids === undefined ? apic : { ...apic, id: ids[index]! },
+  );
+  return { ...(Object.keys(vm).length > 0 ? { vm } : {}), ...(plain ? {} : { apics }) };
 };
 
 /** The machine that the words describe; what they do not say is usual. */
@@ -172,7 +436,9 @@ export const machineOf = (words: readonly Word[], report: Report): MachineSize =
   const number = (key: string, usual: number): number => Number(given.get(key)?.value ?? usual);
   const vcpus = number('vcpus', 1);
   const memoryPages = number('memory', 0);
-  const needed = framesNeeded(vcpus, memoryPages);
+  const slotPages = given.get('slot-pages')?.value;
+  checkTd(given, report);
+  const needed = framesNeeded(given, vcpus, memoryPages);
   const frames = number('frames', Math.max(limits.framesDefault, needed));
   const said = given.get('frames')?.word;
   if (said !== undefined && frames < needed) {
@@ -184,6 +450,7 @@ export const machineOf = (words: readonly Word[], report: Report): MachineSize =
     frames: Math.max(frames, needed),
     boot: given.get('boot')?.value === 'reset' ? 'reset' : 'settled',
     enableApicv: given.get('apicv')?.value !== 'off',
-    ...apicsOf(given, vcpus),
+    ...(slotPages === undefined ? {} : { slotPages: Number(slotPages) }),
+    ...apicsOf(given, vcpus, report),
   };
 };

@@ -1,5 +1,10 @@
 /** The operands of instructions: words become numbers, and those that mean nothing are reported. */
-import { APIC_DEFAULT_PHYS_BASE } from '../../state/addresses.ts';
+import {
+  APIC_DEFAULT_PHYS_BASE,
+  APIC_MOVED_PHYS_BASE,
+  IOAPIC_DEFAULT_BASE_ADDRESS,
+  IOAPIC_MEM_LENGTH,
+} from '../../state/addresses.ts';
 import { APIC_BASE_MSR } from '../../state/apicdef.ts';
 import { PAGE_SIZE } from '../../state/machine.ts';
 import {
@@ -19,6 +24,8 @@ export interface ProgramContext {
   readonly kind: ActorKind;
   readonly vcpus: number;
   readonly memoryPages: number;
+  /** user space creates or moves memslots: guest memory can be anywhere */
+  readonly slotsMove: boolean;
   readonly report: Report;
 }
 
@@ -32,26 +39,53 @@ const apicFault = (offset: number, width: number): string | undefined =>
     ? 'the access reaches beyond the page of the APIC; choose a lower address'
     : undefined;
 
-const memoryFault = (gpa: number, width: number, memoryPages: number): string | undefined => {
+/** Where the local APIC is, and where a guest may move it to. */
+const apicPages = [APIC_DEFAULT_PHYS_BASE, APIC_MOVED_PHYS_BASE];
+
+const lastOfIoapic = (IOAPIC_DEFAULT_BASE_ADDRESS + IOAPIC_MEM_LENGTH - 1).toString(16);
+
+/** What is wrong with an access at the page of the IOAPIC. */
+const ioapicFault = (offset: number): string | undefined =>
+  offset < IOAPIC_MEM_LENGTH
+    ? undefined
+    : `the registers of the IOAPIC end at 0x${lastOfIoapic}; choose a lower address`;
+
+const memoryFault = (
+  gpa: number,
+  width: number,
+  { memoryPages, slotsMove }: ProgramContext,
+): string | undefined => {
   if (gpa % width !== 0) {
     return `an access to guest memory is ${width}-byte aligned; choose a multiple of ${width}`;
   }
-  if (gpa < memoryPages * PAGE_SIZE) return undefined;
+  if (slotsMove || gpa < memoryPages * PAGE_SIZE) return undefined;
   return memoryPages === 0
     ? noMemory
     : `guest memory ends before 0x${(memoryPages * PAGE_SIZE).toString(16)}; ` +
         'choose a lower address or more memory';
 };
 
-const gpaOf: Read = ({ width = 4 }, word, { memoryPages, report }) => {
+const within = (gpa: number, base: number, length: number): boolean =>
+  gpa >= base && gpa < base + length;
+
+const gpaFault = (gpa: number, width: number, context: ProgramContext): string | undefined => {
+  const page = apicPages.find((base) => within(gpa, base, PAGE_SIZE));
+  if (page !== undefined) return apicFault(gpa - page, width);
+  return within(gpa, IOAPIC_DEFAULT_BASE_ADDRESS, PAGE_SIZE)
+    ? ioapicFault(gpa - IOAPIC_DEFAULT_BASE_ADDRESS)
+    : memoryFault(gpa, width, context);
+};
+
+const gpaOf: Read = ({ width = 4, memoryOnly }, word, context) => {
+  const { report } = context;
   const what = 'a guest-physical address';
   const value = numberIn(word, { min: 0, max: 2 ** 52 - 1, what, isHex: true }, report);
   if (value === undefined) return undefined;
-  const inApic = value - APIC_DEFAULT_PHYS_BASE;
+  const inWindow = value >= IOAPIC_DEFAULT_BASE_ADDRESS && !context.slotsMove;
   const fault =
-    inApic >= 0 && inApic < PAGE_SIZE
-      ? apicFault(inApic, width)
-      : memoryFault(value, width, memoryPages);
+    memoryOnly === true && inWindow
+      ? 'this has to be in guest memory; choose an address there'
+      : gpaFault(value, width, context);
   if (fault === undefined) return value;
   report(word, fault);
   return undefined;
@@ -84,29 +118,38 @@ const oneOfMany =
     return numberIn({ ...word, text }, { min: 0, max: vcpus - 1, what: `a ${what}` }, report);
   };
 
-const numberOf: Read = ({ name, max = 0xffff_ffff, names }, word, { report }) => {
+const numberOf: Read = (operand, word, { report }) => {
+  const { name, max = 0xffff_ffff, multiple = 1, names } = operand;
   const named = names?.[word.text];
   if (named !== undefined) return named;
   if (names !== undefined && !word.isNumber) {
     report(word, `"${word.text}" is no ${name}; ${instead(word.text, Object.keys(names))}`);
     return undefined;
   }
-  return numberIn(word, { min: 0, max, what: `the ${name}`, isHex: true }, report);
+  const value = numberIn(word, { min: 0, max, what: `the ${name}`, isHex: true }, report);
+  if (value === undefined || value % multiple === 0) return value;
+  report(word, `the ${name} is a multiple of ${multiple}; choose another`);
+  return undefined;
 };
 
 const IA32_APIC_BASE = 0x1b;
 const IA32_TSC_DEADLINE = 0x6e0;
+const MSR_KVM_PV_EOI_EN = 0x4b56_4d04;
 const x2apicMsrs = 0x100;
 
 const isOfApic = (msr: number): boolean =>
   msr === IA32_APIC_BASE ||
   msr === IA32_TSC_DEADLINE ||
+  msr === MSR_KVM_PV_EOI_EN ||
   (msr >= APIC_BASE_MSR && msr < APIC_BASE_MSR + x2apicMsrs);
 
 const msrOf: Read = (operand, word, context) => {
   const value = numberOf(operand, word, context);
   if (value === undefined || isOfApic(value)) return value;
-  context.report(word, 'this MSR is not of the APIC; write 0x1b, 0x6e0, or 0x800 to 0x8ff');
+  context.report(
+    word,
+    'this MSR is not of the APIC; write 0x1b, 0x6e0, 0x4b564d04, or 0x800 to 0x8ff',
+  );
   return undefined;
 };
 

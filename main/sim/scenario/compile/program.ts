@@ -6,6 +6,7 @@ import {
   type InstructionSpec,
   instructionSpecs,
   type Op,
+  type Operand,
   type Program,
 } from '../../state/program.ts';
 import { instead } from '../diagnostics.ts';
@@ -31,6 +32,7 @@ const kindNames: Readonly<Record<ActorKind, string>> = {
   iommu: 'the IOMMU',
   clock: 'the clock',
   timer: 'a timer',
+  kworker: 'a worker of the kernel',
 };
 
 const allOps: readonly string[] = instructionSpecs.map((spec) => spec.op);
@@ -70,31 +72,84 @@ const operandsBehind = (items: readonly ProgramItem[], index: number): number =>
   }
 };
 
+/** What interrupts the program of a guest stands behind it: the word that begins it, its end. */
+const handlerEnds = { handler: 'iret', 'smi-handler': 'rsm' } as const satisfies Partial<
+  Record<Op, Op>
+>;
+type HandlerMark = keyof typeof handlerEnds;
+
+const isMark = (op: Op): op is HandlerMark => Object.hasOwn(handlerEnds, op);
+
+/** Each part can interrupt those before it in the middle of a loop: it has counters of its own. */
+const counterBases: Readonly<Record<HandlerMark | 'program', number>> = {
+  program: 0,
+  handler: limits.loopNesting,
+  'smi-handler': 2 * limits.loopNesting,
+};
+
 interface Emitter {
   readonly context: ProgramContext;
   readonly out: Instruction[];
-  /** where the interrupt handler begins */
-  handler: Word | undefined;
+  /** the handlers that have begun; the last is the one that is being written */
+  readonly marks: Map<HandlerMark, Word>;
+  part: HandlerMark | 'program';
 }
 
 type Rule = (emitter: Emitter, depth: number) => string | undefined;
 
+const begins =
+  (mark: HandlerMark): Rule =>
+  ({ marks }, depth) => {
+    if (depth > 0) return 'a handler cannot begin inside repeat; write it behind the program';
+    return marks.has(mark) ? `there is a ${mark} already; join the two` : undefined;
+  };
+
+const endsOnly =
+  (mark: HandlerMark): Rule =>
+  ({ part }) =>
+    part === mark ? undefined : `only a handler returns; write "${mark}" before it`;
+
 /** Instructions that cannot stand everywhere; each says what is wrong with its place. */
 const placeRules: Readonly<Partial<Record<Op, Rule>>> = {
-  handler: ({ handler }, depth) => {
-    if (depth > 0) return 'a handler cannot begin inside repeat; write it behind the program';
-    return handler === undefined ? undefined : 'there is a handler already; join the two';
-  },
-  iret: ({ handler }) =>
-    handler === undefined ? 'only a handler returns; write "handler" before it' : undefined,
-  sti: ({ handler }) =>
-    handler === undefined ? undefined : 'a handler keeps interrupts off to its iret; remove sti',
+  handler: begins('handler'),
+  'smi-handler': begins('smi-handler'),
+  iret: endsOnly('handler'),
+  rsm: endsOnly('smi-handler'),
+  sti: ({ part }) =>
+    part === 'program'
+      ? undefined
+      : `a handler keeps interrupts off to its ${handlerEnds[part]}; remove sti`,
 };
 
+/** The handler that was being written is over: it must have come back. */
+const endPart = ({ context, out, marks, part }: Emitter): void => {
+  if (part === 'program' || out.at(-1)?.op === handlerEnds[part]) return;
+  const mark = marks.get(part);
+  if (mark === undefined) return;
+  context.report(mark, `the handler does not end; write ${handlerEnds[part]} at its end`);
+};
+
+/** A handler in the wrong place is reported for that only, not for what is in it. */
 const checkPlace = (word: Word, op: Op, depth: number, emitter: Emitter): void => {
   const fault = placeRules[op]?.(emitter, depth);
   if (fault !== undefined) emitter.context.report(word, fault);
-  if (op === 'handler') emitter.handler ??= word;
+  if (!isMark(op)) return;
+  if (fault === undefined) {
+    endPart(emitter);
+    emitter.marks.set(op, word);
+  }
+  emitter.part = op;
+};
+
+/** The operands, and as many groups of the rest as are begun. */
+const operandsWanted = (
+  { operands, rest = [] }: Spec,
+  items: readonly ProgramItem[],
+  index: number,
+): readonly Operand[] => {
+  const wanted = [...operands];
+  while (rest.length > 0 && isOperand(items[index + 1 + wanted.length])) wanted.push(...rest);
+  return wanted;
 };
 
 /** One instruction with its operands; returns how many items it took. */
@@ -112,19 +167,20 @@ const emitInstruction = (
     return 1 + operandsBehind(items, index);
   }
   checkPlace(word, spec.op, depth, emitter);
+  const wanted = operandsWanted(spec, items, index);
   const operands: number[] = [];
-  for (const [i, operand] of spec.operands.entries()) {
+  for (const [i, operand] of wanted.entries()) {
     const item = items[index + 1 + i];
     if (!isOperand(item)) {
-      const wanted = spec.operands.map(({ name }) => name.toUpperCase()).join(' ');
-      context.report(word, `"${spec.op}" lacks its ${operand.name}; write ${spec.op} ${wanted}`);
+      const names = wanted.map(({ name }) => name.toUpperCase()).join(' ');
+      context.report(word, `"${spec.op}" lacks its ${operand.name}; write ${spec.op} ${names}`);
       return 1 + i;
     }
     const value = operandOf(operand, item.word, context);
     if (value !== undefined) operands.push(value);
   }
-  if (operands.length === spec.operands.length) out.push({ op: spec.op, operands });
-  return 1 + spec.operands.length;
+  if (operands.length === wanted.length) out.push({ op: spec.op, operands });
+  return 1 + wanted.length;
 };
 
 const emitRepeat = (repeat: Repeat, depth: number, emitter: Emitter): void => {
@@ -136,20 +192,17 @@ const emitRepeat = (repeat: Repeat, depth: number, emitter: Emitter): void => {
     report(repeat.head, `repeat nests at most ${limits.loopNesting} deep; write it flatter`);
     return;
   }
-  if (emitter.handler !== undefined) {
-    report(repeat.head, 'a handler has no loops; write its instructions out');
-    return;
-  }
   if (repeat.count === undefined) report(repeat.head, 'repeat lacks its count; write repeat 3 {');
   const count =
     repeat.count === undefined
       ? undefined
       : numberIn(repeat.count, { min: 1, max: limits.steps, what: 'a count' }, report);
-  out.push({ op: 'loop-begin', counter: depth, count: count ?? 1 });
+  const counter = counterBases[emitter.part] + depth;
+  out.push({ op: 'loop-begin', counter, count: count ?? 1 });
   const target = out.length;
   emitItems(repeat.body, depth + 1, emitter);
   if (repeat.body.length === 0) report(repeat.head, 'there is nothing to repeat; fill the block');
-  out.push({ op: 'loop-end', counter: depth, target });
+  out.push({ op: 'loop-end', counter, target });
 };
 
 const emitItems = (items: readonly ProgramItem[], depth: number, emitter: Emitter): void => {
@@ -165,11 +218,8 @@ const emitItems = (items: readonly ProgramItem[], depth: number, emitter: Emitte
 /** The instructions of a block; those that are wrong are reported and left out. */
 export const programOf = (items: readonly ProgramItem[], context: ProgramContext): Program => {
   const out: Instruction[] = [];
-  const emitter: Emitter = { context, out, handler: undefined };
+  const emitter: Emitter = { context, out, marks: new Map(), part: 'program' };
   emitItems(items, 0, emitter);
-  const last = out.findLast(({ op }) => op !== 'loop-end');
-  if (emitter.handler !== undefined && last?.op !== 'iret') {
-    context.report(emitter.handler, 'the handler does not end; write iret at its end');
-  }
+  endPart(emitter);
   return out;
 };
