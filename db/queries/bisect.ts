@@ -95,9 +95,11 @@ export const bisectCheck = (
 /** Do the declarations of this version give the places that the recording has? */
 export const hasCurrentLayout = (reader: Reader): boolean => {
   const { dimensions, layout } = reader.header;
-  const { vcpus, actors, frames } = dimensions;
-  if (vcpus === undefined || actors === undefined || frames === undefined) return false;
-  return JSON.stringify(layoutOf({ vcpus, actors, frames })) === JSON.stringify(layout);
+  const { vcpus, actors, frames, memoryPages } = dimensions;
+  if (vcpus === undefined || actors === undefined) return false;
+  if (frames === undefined || memoryPages === undefined) return false;
+  const current = layoutOf({ vcpus, actors, frames, memoryPages });
+  return JSON.stringify(current) === JSON.stringify(layout);
 };
 
 /** How a run ends after which the checks of kind `quiet` are asked. */

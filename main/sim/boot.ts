@@ -22,11 +22,13 @@ import {
   hpaOfPiDesc,
   hvaOfApicAccessPage,
   hvaOfGuestPage,
+  INVALID_GPA,
 } from './state/addresses.ts';
 import { apicMapDirty } from './state/apic_map.ts';
 import { APIC_SPIV_APIC_ENABLED } from './state/apicdef.ts';
 import { redirection } from './state/ioapic.ts';
 import { firstFrame, pfn_to_hpa } from './state/machine.ts';
+import { cacheNames } from './state/nested.ts';
 import { POSTED_INTR_VECTOR } from './state/pi_desc.ts';
 import {
   type ActorConfig,
@@ -188,6 +190,7 @@ const chooseVm = (m: Machine): void => {
   vm.x2apic_broadcast_quirk_disabled = chosen.x2apicBroadcastQuirkDisabled;
   vm.disabled_quirks.setWord(0, chosen.disabledQuirks);
   vm.vector_hashing = chosen.vectorHashing;
+  vm.enable_vmx = chosen.nested;
   vm.apic_bus_cycle_ns = chosen.apicBusCycleNs;
   vm.tsc_khz = chosen.tscKhz;
   vm.bsp_vcpu_id = chosen.bspId;
@@ -221,6 +224,25 @@ const buildVm = (m: Machine): void => {
   pte.present = true;
 };
 
+/** Nothing of VMX is in use. @kvm arch/x86/kvm/vmx/vmx.c: __vmx_vcpu_reset */
+const resetNested = (m: Machine, index: number): void => {
+  const { nested } = m.vcpu[index]!;
+  nested.vmxon_ptr = INVALID_GPA;
+  nested.current_vmptr = INVALID_GPA;
+  nested.hv_evmcs_vmptr = INVALID_GPA;
+  nested.posted_intr_nv = -1;
+  nested.l1_tpr_threshold = -1;
+  nested.context = -1;
+  nested.cached_vmcs12.vm_exit_reason = exitReason.NONE;
+  for (const name of cacheNames) {
+    const gpc = nested.caches[name];
+    gpc.gpa = INVALID_GPA;
+    gpc.pfn = -1;
+    gpc.khva_pfn = -1;
+    gpc.vcpu = -1;
+  }
+};
+
 const buildVcpu = (m: Machine, index: number): void => {
   const vcpu = m.vcpu[index]!;
   const { id, mode, lvtCmci, interrupts } = vcpuConfigOf(m.config, index);
@@ -231,9 +253,8 @@ const buildVcpu = (m: Machine, index: number): void => {
   vcpu.mp_state = mpState.RUNNABLE;
   setMode(m, index, mode);
   vcpu.root_mmu.root = -1;
-  vcpu.nested_posted_intr_nv = -1;
-  vcpu.nested_l1_tpr_threshold = -1;
-  vcpu.nested_exit_reason = exitReason.NONE;
+  vcpu.guest_mmu.root = -1;
+  resetNested(m, index);
   vcpu.highest_stale_pending_ioapic_eoi = -1;
   vcpu.pending_external_vector = -1;
   vcpu.on_wakeup_list = -1;
@@ -255,9 +276,10 @@ const settle = (m: Machine): void => {
   const pfn = m.pte.find((pte) => pte.used && pte.hva === hvaOfApicAccessPage)!.pfn;
   const [root] = m.ept;
   root!.used = true;
+  root!.eptp12 = INVALID_GPA;
   root!.refcount = m.vcpu.length;
   // Without APICv KVM maps nothing there: every access is emulated.
-  if (m.config.enableApicv) mapSpte(m, 0, apicAccessGfn, pfn);
+  if (m.config.enableApicv) mapSpte(m, 0, apicAccessGfn, { pfn, l1Gfn: apicAccessGfn });
   for (const vcpu of m.vcpu) {
     vcpu.requests.clearAll();
     for (const request of vcpu.spec.request) request.taken = request.published;
@@ -288,7 +310,7 @@ const runProgram = scenarioActor(function* scenarioProgram(m: Machine, program: 
 const mainOf = (m: Machine, actor: ActorConfig): Steps<unknown> => {
   switch (actor.kind) {
     case 'vcpu':
-      return vcpu_run(m, actor.index, actor.program);
+      return vcpu_run(m, actor.index, actor.program, actor.l2 ?? []);
     case 'irq':
       return hostInterrupts(m, actor.index);
     case 'timer':

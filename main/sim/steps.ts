@@ -202,6 +202,7 @@ export class Machine {
       vcpus: config.vcpus,
       actors: config.actors.length,
       frames: config.frames,
+      memoryPages: config.memoryPages,
     });
     this.arena = new Arena(this.layout.bytes >>> 2);
     const view = viewOf<MachineView>(this.arena, this.layout);

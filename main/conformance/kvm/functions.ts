@@ -31,7 +31,8 @@ import { apic_timer_fn, kvm_inject_apic_timer_irqs } from '#sim/kvm/lapic/timer_
 import { kvm_lapic_set_tpr, update_cr8_intercept } from '#sim/kvm/lapic/tpr.ts';
 import { kvm_lapic_sync_from_vapic, kvm_lapic_sync_to_vapic } from '#sim/kvm/lapic/vapic.ts';
 import { kvm_arch_vcpu_ioctl_set_mpstate } from '#sim/kvm/mp_state.ts';
-import { __nested_vmx_vmexit, nested_vmx_enter_non_root_mode } from '#sim/kvm/vmx/nested.ts';
+import { nested_vmx_enter_non_root_mode } from '#sim/kvm/vmx/nested/run.ts';
+import { __nested_vmx_vmexit } from '#sim/kvm/vmx/nested/vmexit.ts';
 import {
   __kvm_apic_update_irr,
   maxOf,
@@ -134,7 +135,7 @@ export interface KvmFunctions {
   /** packed: see maxOf and updatedOf */
   __kvm_apic_update_irr(m: Machine, vcpu: number): Does<number>;
   // nested.c
-  nested_vmx_enter_non_root_mode(m: Machine, vcpu: number): Does<unknown>;
+  nested_vmx_enter_non_root_mode(m: Machine, vcpu: number, fromL1: boolean): Does<unknown>;
   __nested_vmx_vmexit(m: Machine, vcpu: number): Does<void>;
 }
 

@@ -70,7 +70,7 @@ const transitions: KvmTables = {
       return {};
     },
     'enter-l2': ({ m }) => {
-      done(m, 0, need('nested_vmx_enter_non_root_mode')(m, 0));
+      done(m, 0, need('nested_vmx_enter_non_root_mode')(m, 0, true));
       return {};
     },
     'exit-l2': ({ m }) => {
@@ -205,8 +205,8 @@ const sipiDelivered: Read<KvmBench> = ({ m }) => {
  * not theirs, and they change it only where there is none.
  */
 const mpStateOfEvents: Read<KvmBench> = ({ m, before }) => {
-  const { nested_exit_reason, mp_state } = m.vcpu[0]!;
-  const exited = nested_exit_reason !== exitReason.NONE;
+  const { nested, mp_state } = m.vcpu[0]!;
+  const exited = nested.cached_vmcs12.vm_exit_reason !== exitReason.NONE;
   return nameFor(mpStates, exited ? before[0]!.mp_state : mp_state);
 };
 
@@ -216,9 +216,9 @@ const acceptEvents: Operate<KvmBench> = ({ m }) => {
 };
 
 const nestedExit: Read<KvmBench> = ({ m }) => {
-  const { nested_exit_reason, nested_exit_qualification } = m.vcpu[0]!;
-  if (nested_exit_reason === exitReason.NONE) return null;
-  return { exit_reason: nested_exit_reason, exit_qualification: nested_exit_qualification };
+  const { vm_exit_reason: reason, exit_qualification } = m.vcpu[0]!.nested.cached_vmcs12;
+  if (reason === exitReason.NONE) return null;
+  return { exit_reason: reason, exit_qualification };
 };
 
 const initSipi: KvmTables = {
@@ -250,7 +250,7 @@ const tprThreshold: KvmTables = {
   },
   expects: {
     vmcs01_tpr_threshold: ({ m }) => ifWritten(m.vcpu[0]!.vmcs01.tpr_threshold, untouched),
-    deferred_to_nested_exit: ({ m }) => ifWritten(m.vcpu[0]!.nested_l1_tpr_threshold, -1),
+    deferred_to_nested_exit: ({ m }) => ifWritten(m.vcpu[0]!.nested.l1_tpr_threshold, -1),
     // vmcs02 is none of the fields that the model writes here.
     vmcs02_tpr_threshold: () => null,
   },

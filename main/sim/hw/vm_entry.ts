@@ -68,7 +68,7 @@ export function* enterGuest(m: Machine, vcpuIndex: number, program: Program): Bo
   if (failure !== exitReason.NONE) return failure;
   vcpu.stat.vm_entries++;
   vcpu.non_root = true;
-  m.actor[m.current]!.level = level.L1;
+  m.actor[m.current]!.level = vcpu.guest_mode ? level.L2 : level.L1;
   injectEvent(m, vcpuIndex, program);
   const vmcs = currentVmcs(m, vcpuIndex);
   if (secondaryOn(vmcs, secondaryControl.VIRTUAL_INTR_DELIVERY)) {

@@ -13,7 +13,7 @@ import { kvm_apic_accept_events } from './lapic/events.ts';
 import { apic_enabled } from './lapic/priority.ts';
 import { kvm_lapic_switch_to_sw_timer, restart_apic_timer } from './lapic/timer.ts';
 import { kvm_apic_init_sipi_allowed, kvm_set_mp_state } from './mp_state.ts';
-import { vmx_check_nested_events } from './vmx/nested.ts';
+import { vmx_check_nested_events } from './vmx/nested/events.ts';
 import { vmx_vcpu_pi_load, vmx_vcpu_pi_put } from './vmx/pi_blocking.ts';
 
 const file = 'virt/kvm/kvm_main.c';
@@ -173,13 +173,21 @@ export const kvm_vcpu_block = kvm(file, function* kvm_vcpu_block(m: Machine, vcp
 });
 
 /** HLT: the vCPU sleeps, unless there is something that ends HLT at once. */
+export const kvm_emulate_halt_noskip = kvm(
+  x86,
+  function* kvm_emulate_halt_noskip(m: Machine, vcpu: number) {
+    const woken = (yield* kvm_vcpu_has_events(m, vcpu)) || m.vcpu[vcpu]!.pv_unhalted;
+    yield m.step('mp_state = HALTED, or RUNNABLE if something ends HLT at once');
+    kvm_set_mp_state(m, vcpu, woken ? mpState.RUNNABLE : mpState.HALTED);
+    return 1;
+  },
+);
+
 export const kvm_emulate_halt = kvm(
   x86,
   function* kvm_emulate_halt(m: Machine, vcpu: number, program: Program) {
     skipInstruction(m, program);
-    const woken = (yield* kvm_vcpu_has_events(m, vcpu)) || m.vcpu[vcpu]!.pv_unhalted;
-    yield m.step('mp_state = HALTED, or RUNNABLE if something ends HLT at once');
-    kvm_set_mp_state(m, vcpu, woken ? mpState.RUNNABLE : mpState.HALTED);
+    return yield* kvm_emulate_halt_noskip(m, vcpu);
   },
 );
 

@@ -49,3 +49,7 @@ export const msrAccessAt = (m: Machine, program: Program): MsrAccess => {
 /** The value of MOV to CR8. */
 export const cr8At = (m: Machine, program: Program): number =>
   operandsOf(instructionOf(m, program))[0] ?? 0;
+
+/** The operands of any other instruction. */
+export const operandsAt = (m: Machine, program: Program): readonly number[] =>
+  operandsOf(instructionOf(m, program));

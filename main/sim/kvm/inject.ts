@@ -1,4 +1,5 @@
 /** Events on their way into the guest: what is injected, what waits, what is taken back. */
+import { currentVmcs } from '../hw/vmcs.ts';
 import { KVM_REQ } from '../state/requests.ts';
 import {
   activityState,
@@ -11,7 +12,7 @@ import { type Body, kvm, type Machine } from '../steps.ts';
 import { EBUSY } from './errno.ts';
 import { kvm_cpu_get_interrupt, kvm_cpu_has_injectable_intr } from './irq.ts';
 import { kvm_make_request } from './kvm_main.ts';
-import { vmx_check_nested_events } from './vmx/nested.ts';
+import { vmx_check_nested_events } from './vmx/nested/events.ts';
 
 const file = 'arch/x86/kvm/x86.c';
 
@@ -25,35 +26,35 @@ const kvm_event_needs_reinjection = (m: Machine, vcpu: number): boolean =>
 
 /** @kvm arch/x86/kvm/vmx/vmx.c */
 export const vmx_interrupt_blocked = (m: Machine, vcpu: number): boolean => {
-  const { guest, vmcs01 } = m.vcpu[vcpu]!;
-  return !guest.rflags_if || (vmcs01.guest_interruptibility & shadow) !== 0;
+  const { guest } = m.vcpu[vcpu]!;
+  return !guest.rflags_if || (currentVmcs(m, vcpu).guest_interruptibility & shadow) !== 0;
 };
 
 /** 1, 0, or −EBUSY while a nested entry has to come first. @kvm arch/x86/kvm/vmx/vmx.c */
 export const vmx_interrupt_allowed = (m: Machine, vcpu: number): number => {
-  if (m.vcpu[vcpu]!.nested_run_pending) return -EBUSY;
+  if (m.vcpu[vcpu]!.nested.nested_run_pending) return -EBUSY;
   return vmx_interrupt_blocked(m, vcpu) ? 0 : 1;
 };
 
 /** @kvm arch/x86/kvm/vmx/vmx.c */
 export const vmx_nmi_allowed = (m: Machine, vcpu: number): number => {
-  if (m.vcpu[vcpu]!.nested_run_pending) return -EBUSY;
-  const { guest_interruptibility } = m.vcpu[vcpu]!.vmcs01;
+  if (m.vcpu[vcpu]!.nested.nested_run_pending) return -EBUSY;
+  const { guest_interruptibility } = currentVmcs(m, vcpu);
   return (guest_interruptibility & (shadow | interruptibility.NMI)) === 0 ? 1 : 0;
 };
 
 /** @kvm arch/x86/kvm/vmx/vmx.c */
 export const vmx_smi_allowed = (m: Machine, vcpu: number): number => {
-  if (m.vcpu[vcpu]!.nested_run_pending) return -EBUSY;
+  if (m.vcpu[vcpu]!.nested.nested_run_pending) return -EBUSY;
   return m.vcpu[vcpu]!.in_smm ? 0 : 1;
 };
 
 /** The event that the next entry injects; it ends HLT. */
 const writeEvent = (m: Machine, vcpu: number, type: number, vector: number): void => {
-  const { vmcs01 } = m.vcpu[vcpu]!;
-  vmcs01.vm_entry_intr_info = INTR_INFO_VALID + (type << TYPE_SHIFT) + vector;
-  if (vmcs01.guest_activity_state === activityState.HLT) {
-    vmcs01.guest_activity_state = activityState.ACTIVE;
+  const vmcs = currentVmcs(m, vcpu);
+  vmcs.vm_entry_intr_info = INTR_INFO_VALID + (type << TYPE_SHIFT) + vector;
+  if (vmcs.guest_activity_state === activityState.HLT) {
+    vmcs.guest_activity_state = activityState.ACTIVE;
   }
 };
 
@@ -79,7 +80,7 @@ const vmx_inject_nmi = kvm(
 
 function* enableWindow(m: Machine, vcpu: number, control: number): Body<void> {
   yield m.step('exit as soon as control {control} says that it is possible', control);
-  m.vcpu[vcpu]!.vmcs01.cpu_based_vm_exec_control.set(control);
+  currentVmcs(m, vcpu).cpu_based_vm_exec_control.set(control);
 }
 
 /** @kvm arch/x86/kvm/vmx/vmx.c: vmx_enable_irq_window */
@@ -88,7 +89,7 @@ export const enableIrqWindow = (m: Machine, vcpu: number): Body<void> =>
 
 /** While STI holds interrupts back it does so with NMIs. @kvm vmx.c: vmx_enable_nmi_window */
 const enableNmiWindow = (m: Machine, vcpu: number): Body<void> => {
-  const held = (m.vcpu[vcpu]!.vmcs01.guest_interruptibility & interruptibility.STI) !== 0;
+  const held = (currentVmcs(m, vcpu).guest_interruptibility & interruptibility.STI) !== 0;
   return enableWindow(m, vcpu, held ? cpuControl.INTR_WINDOW : cpuControl.NMI_WINDOW);
 };
 
@@ -184,9 +185,9 @@ export const kvm_check_and_inject_events = kvm(
 );
 
 const maskNmis = (m: Machine, vcpu: number, masked: boolean): void => {
-  const { vmcs01 } = m.vcpu[vcpu]!;
-  const rest = vmcs01.guest_interruptibility & ~interruptibility.NMI;
-  vmcs01.guest_interruptibility = masked ? rest | interruptibility.NMI : rest;
+  const vmcs = currentVmcs(m, vcpu);
+  const rest = vmcs.guest_interruptibility & ~interruptibility.NMI;
+  vmcs.guest_interruptibility = masked ? rest | interruptibility.NMI : rest;
 };
 
 /** An event did not arrive: it goes back into the queue that it came from. */
@@ -207,23 +208,23 @@ const requeue = (m: Machine, vcpu: number, info: number): void => {
 
 /** After an exit: what the exit broke off is injected again. @kvm arch/x86/kvm/vmx/vmx.c */
 export const vmx_complete_interrupts = (m: Machine, vcpu: number): void =>
-  requeue(m, vcpu, m.vcpu[vcpu]!.vmcs01.idt_vectoring_info);
+  requeue(m, vcpu, currentVmcs(m, vcpu).idt_vectoring_info);
 
 /** The entry does not take place: what it was to inject goes back. */
 export const vmx_cancel_injection = kvm(
   'arch/x86/kvm/vmx/vmx.c',
   function* vmx_cancel_injection(m: Machine, vcpu: number) {
-    const { vmcs01 } = m.vcpu[vcpu]!;
+    const vmcs = currentVmcs(m, vcpu);
     yield m.step('take the event of VM_ENTRY_INTR_INFO back');
-    requeue(m, vcpu, vmcs01.vm_entry_intr_info);
-    if (vmcs01.vm_entry_intr_info !== 0) vmcs01.vm_entry_intr_info = 0;
+    requeue(m, vcpu, vmcs.vm_entry_intr_info);
+    if (vmcs.vm_entry_intr_info !== 0) vmcs.vm_entry_intr_info = 0;
   },
 );
 
 /** Handler of NMI: one is running or blocked, and one more waits. */
 export const process_nmi = kvm(file, function* process_nmi(m: Machine, vcpu: number) {
   const target = m.vcpu[vcpu]!;
-  const masked = (target.vmcs01.guest_interruptibility & interruptibility.NMI) !== 0;
+  const masked = (currentVmcs(m, vcpu).guest_interruptibility & interruptibility.NMI) !== 0;
   const most = masked || target.nmi_injected ? 1 : 2;
   yield m.step('take the NMIs that senders have queued');
   target.nmi_pending = Math.min(target.nmi_pending + target.nmi_queued, most);

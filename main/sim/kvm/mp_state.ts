@@ -18,7 +18,7 @@ export const kvm_set_mp_state = (m: Machine, vcpu: number, state: MpState): void
 
 /** In VMX operation INIT waits until VMXOFF, or ends L2. @kvm arch/x86/kvm/vmx/vmx.c */
 const vmx_apic_init_signal_blocked = (m: Machine, vcpu: number): boolean =>
-  m.vcpu[vcpu]!.vmxon && !m.vcpu[vcpu]!.guest_mode;
+  m.vcpu[vcpu]!.nested.vmxon && !m.vcpu[vcpu]!.guest_mode;
 
 /** May INIT and SIPI be taken now? @kvm arch/x86/kvm/lapic.h */
 export const kvm_apic_init_sipi_allowed = (m: Machine, vcpu: number): boolean =>

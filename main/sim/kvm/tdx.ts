@@ -1,4 +1,5 @@
 /** A trust domain: KVM sees neither IRR nor ISR, and reaches the guest through PIR alone. */
+import { currentVmcs } from '../hw/vmcs.ts';
 import { exitReason } from '../state/vmcs.ts';
 import { kvm, type Machine } from '../steps.ts';
 import { pi_has_pending_interrupt } from './vmx/pi_blocking.ts';
@@ -24,7 +25,7 @@ export const tdx_protected_apic_has_interrupt = kvm(
     const target = m.vcpu[vcpu]!;
     yield m.step('is an interrupt posted?');
     if (pi_has_pending_interrupt(m, vcpu)) return true;
-    const halted = target.vmcs01.vm_exit_reason === exitReason.HLT;
+    const halted = currentVmcs(m, vcpu).vm_exit_reason === exitReason.HLT;
     if (!halted || !target.guest.rflags_if) return false;
     yield m.step('TDH.VP.RD: is a deliverable interrupt requested?');
     return target.tdx_rvi_pending;

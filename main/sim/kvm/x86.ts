@@ -8,12 +8,14 @@ import {
 } from '../host/irq.ts';
 import { srcu_read_lock, srcu_read_unlock } from '../host/locks.ts';
 import { vmEntry } from '../hw/vm_entry.ts';
+import { currentVmcs } from '../hw/vmcs.ts';
 import type { Program } from '../state/program.ts';
 import { KVM_REQ } from '../state/requests.ts';
 import { kvmExit, mpState, vcpuMode } from '../state/vcpu.ts';
 import { exitReason, INTR_INFO_VALID } from '../state/vmcs.ts';
 import { type Body, kvm, type Machine } from '../steps.ts';
 import { apic_has_pending_timer, cond_resched, kvm_vcpu_running, vcpu_block } from './block.ts';
+import { kvm_check_request } from './check_request.ts';
 import { vmx_handle_exit } from './exits.ts';
 import { fastpath, vmx_exit_handlers_fastpath } from './fastpath.ts';
 import {
@@ -27,8 +29,8 @@ import { apic_enabled } from './lapic/priority.ts';
 import { kvm_inject_apic_timer_irqs, kvm_wait_lapic_expire } from './lapic/timer_expiry.ts';
 import { update_cr8_intercept } from './lapic/tpr.ts';
 import { kvm_lapic_sync_from_vapic, kvm_lapic_sync_to_vapic } from './lapic/vapic.ts';
-import { kvm_mmu_load } from './mmu/mmu.ts';
-import { handleRequests, kvm_check_request } from './requests.ts';
+import { activeMmu, kvm_mmu_load } from './mmu/mmu.ts';
+import { handleRequests } from './requests.ts';
 import { vmx_sync_pir_to_irr } from './vmx/posted_intr.ts';
 
 const file = 'arch/x86/kvm/x86.c';
@@ -75,7 +77,7 @@ function* prepare(m: Machine, vcpuIndex: number): Body<number> {
   }
   const how: number = yield* prepareEvents(m, vcpuIndex);
   if (how < prepared.ENTER) return how;
-  if (m.vcpu[vcpuIndex]!.root_mmu.root < 0) yield* kvm_mmu_load(m, vcpuIndex);
+  if (activeMmu(m, vcpuIndex).root < 0) yield* kvm_mmu_load(m, vcpuIndex);
   yield* cond_resched(m, vcpuIndex);
   return how;
 }
@@ -107,12 +109,12 @@ function* enterMode(m: Machine, vcpuIndex: number): Body<void> {
 
 /** The vector that the exit acknowledged is handled now. @kvm arch/x86/kvm/vmx/vmx.c */
 function* handleExitIrqoff(m: Machine, vcpuIndex: number, reason: number): Body<void> {
-  const { vmcs01, cpu } = m.vcpu[vcpuIndex]!;
-  const acknowledged = vmcs01.vm_exit_intr_info;
+  const vmcs = currentVmcs(m, vcpuIndex);
+  const acknowledged = vmcs.vm_exit_intr_info;
   if (reason !== exitReason.EXTERNAL_INTERRUPT || acknowledged < INTR_INFO_VALID) return;
   yield m.step('run the handler of vector {vector}', acknowledged & 0xff);
-  vmcs01.vm_exit_intr_info = 0;
-  handleVector(m, cpu, acknowledged & 0xff);
+  vmcs.vm_exit_intr_info = 0;
+  handleVector(m, m.vcpu[vcpuIndex]!.cpu, acknowledged & 0xff);
 }
 
 /** The way out of IN_GUEST_MODE, whether or not the guest was entered. */
@@ -221,16 +223,19 @@ function* askUserSpace(m: Machine, vcpuIndex: number): Body<boolean> {
   return !fatal;
 }
 
-/** The thread of a vCPU inside KVM_RUN, which user space calls again and again. */
+/**
+ * The thread of a vCPU inside KVM_RUN, which user space calls again and again. Its guest runs
+ * `program`, and `l2` in a guest of its own.
+ */
 export const vcpu_run = kvm(
   file,
-  function* vcpu_run(m: Machine, vcpuIndex: number, program: Program) {
+  function* vcpu_run(m: Machine, vcpuIndex: number, program: Program, l2: Program) {
     const vcpu = m.vcpu[vcpuIndex]!;
     yield m.step('srcu_read_lock');
     vcpu.srcu_idx = srcu_read_lock(m);
     for (;;) {
       const result: number = kvm_vcpu_running(m, vcpuIndex)
-        ? yield* vcpu_enter_guest(m, vcpuIndex, program)
+        ? yield* vcpu_enter_guest(m, vcpuIndex, vcpu.guest_mode ? l2 : program)
         : yield* vcpu_block(m, vcpuIndex);
       if (result === USER_SPACE && !(yield* askUserSpace(m, vcpuIndex))) return;
       yield* betweenTurns(m, vcpuIndex);

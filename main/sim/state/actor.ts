@@ -27,7 +27,7 @@ export const Actor = record('actor', 'what acts by itself', {
   ),
   level: oneOf(level, 'who executes: L0 is the host kernel, L1 the guest, L2 a nested guest'),
   pc: counter('next instruction of the program of the actor, or of its guest'),
-  counter: array(LoopCounter, limits.loopNesting, 'the loops of the program'),
+  counter: array(LoopCounter, 2 * limits.loopNesting, 'the loops of the program, then those of L2'),
   depth: counter('called functions on the stack'),
   stack: array(StackFrame, limits.stackDepth, 'the call stack, outermost first'),
 });

@@ -1,4 +1,5 @@
 /** Where things are in the address spaces of the model: constants, not state. */
+import { ALL_ONES_64 } from '../arena/views.ts';
 import { limits } from './limits.ts';
 import { PAGE_SIZE } from './machine.ts';
 
@@ -11,6 +12,9 @@ export const APIC_ACCESS_PAGE_PRIVATE_MEMSLOT = 0x7ffd;
 export const APIC_DEFAULT_PHYS_BASE = 0xfee0_0000;
 /** Frame number of the APIC's default address in guest-physical space. */
 export const apicAccessGfn = APIC_DEFAULT_PHYS_BASE / PAGE_SIZE;
+
+/** No guest-physical address. */
+export const INVALID_GPA = ALL_ONES_64;
 
 export const hvaOfGuestPage = (gfn: number): number => hvaOfMemory + gfn * PAGE_SIZE;
 

@@ -2,12 +2,12 @@
 export const limits = {
   vcpus: 16,
   /** frames of the memory pool, the reserved frame 0 and the register pages included */
-  frames: 64,
+  frames: 128,
   framesDefault: 8,
   memslots: 8,
-  ptes: 32,
-  eptRoots: 4,
-  sptesPerRoot: 16,
+  /** pages of guest memory */
+  memoryPages: 64,
+  eptRoots: 6,
   tlbEntriesPerCpu: 16,
   stackDepth: 24,
   locals: 4,

@@ -1,6 +1,7 @@
 /** What actors can be told to do: the instructions of a scenario, declared once. */
 import { mpState } from './vcpu.ts';
 import { apicvInhibitReason } from './vm.ts';
+import { vmcs12Fields } from './vmcs12.ts';
 
 export type ActorKind =
   | 'vcpu'
@@ -68,6 +69,20 @@ const msr: Operand = {
   doc:
     'number of the MSR: 0x1b IA32_APIC_BASE, 0x6e0 IA32_TSC_DEADLINE, 0x800 to 0x8ff the APIC in ' +
     'x2APIC mode; 0x808 is the TPR',
+};
+
+const region = (what: string): Operand => ({
+  name: 'address',
+  kind: 'u32',
+  max: 2 ** 52 - 1,
+  doc: `guest-physical address of the ${what}, a page of guest memory`,
+});
+const field: Operand = {
+  name: 'field',
+  kind: 'u32',
+  max: 0x7fff,
+  names: vmcs12Fields,
+  doc: 'a field of the VMCS: its name in lower case, or its encoding',
 };
 
 const vcpu: Operand = { name: 'vcpu', kind: 'vcpu', doc: 'a vCPU: vcpu1, or its number' };
@@ -147,6 +162,58 @@ export const instructionSpecs = [
   { op: 'cli', by: 'vcpu', operands: [], doc: 'the guest holds interrupts back' },
   { op: 'iret', by: 'vcpu', operands: [], doc: 'the handler returns to what it interrupted' },
   { op: 'vmcall', by: 'vcpu', operands: [], doc: 'the guest calls the hypervisor' },
+  {
+    op: 'vmxon',
+    by: 'vcpu',
+    operands: [region('VMXON region')],
+    doc: 'the guest, being a hypervisor (L1), enters VMX operation',
+  },
+  { op: 'vmxoff', by: 'vcpu', operands: [], doc: 'L1 leaves VMX operation' },
+  {
+    op: 'vmclear',
+    by: 'vcpu',
+    operands: [region('VMCS')],
+    doc: 'L1 makes a VMCS clear: its launch state, and what is cached goes to memory',
+  },
+  {
+    op: 'vmptrld',
+    by: 'vcpu',
+    operands: [region('VMCS')],
+    doc: 'L1 makes a VMCS current; its first four bytes must be the revision 0x11e57ed0',
+  },
+  { op: 'vmread', by: 'vcpu', operands: [field], doc: 'L1 reads a field of the current VMCS' },
+  {
+    op: 'vmwrite',
+    by: 'vcpu',
+    operands: [field, word],
+    doc: 'L1 writes a field of the current VMCS, with 0 in bits 63:32',
+  },
+  {
+    op: 'vmwrite64',
+    by: 'vcpu',
+    operands: [field, low, high],
+    doc: 'L1 writes a field of the current VMCS',
+  },
+  {
+    op: 'vmlaunch',
+    by: 'vcpu',
+    operands: [],
+    doc: 'L1 enters L2 for the first time; it goes on behind this when L2 exits to it',
+  },
+  {
+    op: 'vmresume',
+    by: 'vcpu',
+    operands: [],
+    doc: 'L1 enters L2 again; it goes on behind this when L2 exits to it',
+  },
+  {
+    op: 'advance-rip',
+    by: 'vcpu',
+    operands: [],
+    doc:
+      'L1 adds VM_EXIT_INSTRUCTION_LEN to GUEST_RIP: both are in the shadow VMCS, so that this ' +
+      'causes no exit',
+  },
   {
     op: 'handler',
     by: 'vcpu',
@@ -293,6 +360,8 @@ export interface ActorConfig {
   /** number of the vCPU or physical CPU; of the others, which of them (`mm`, `mm1` …) */
   readonly index: number;
   readonly program: Program;
+  /** of a vCPU: what its guest runs in a guest of its own */
+  readonly l2?: Program;
 }
 
 /** What user space chose for the VM before it made vCPUs; module parameters too. */
@@ -308,6 +377,8 @@ export interface VmConfig {
   /** mask of KVM_CAP_DISABLE_QUIRKS */
   readonly disabledQuirks: number;
   readonly vectorHashing: boolean;
+  /** the guest sees VMX in CPUID */
+  readonly nested: boolean;
   readonly apicBusCycleNs: number;
   readonly tscKhz: number;
   readonly bspId: number;
@@ -322,6 +393,7 @@ export const usualVm: VmConfig = {
   x2apicBroadcastQuirkDisabled: false,
   disabledQuirks: 0,
   vectorHashing: true,
+  nested: false,
   apicBusCycleNs: 1,
   tscKhz: 1_000_000,
   bspId: 0,

@@ -65,6 +65,13 @@ export const switches = [
       'kvm_check_request clears the bit before the handler runs, so that a request made meanwhile survives',
   },
   {
+    id: 'noslot-apic-in-l2',
+    values: onOff,
+    since: 'always in the trees read',
+    races: ['R06'],
+    summary: 'an access of L2 to the private slot is emulated; off, its page is mapped into EPT02',
+  },
+  {
     id: 'slot-invalid-test',
     values: onOff,
     since: '878940b33d76 form of the reload',
@@ -196,6 +203,27 @@ export const switches = [
     races: ['R51'],
     summary:
       'how vmcs01 follows, when L2 ends, a change of apicv_active made while L2 ran: its controls are written, or APICV_UPDATE is made, which finds nothing to do',
+  },
+  {
+    id: 'event-on-nested-entry',
+    values: onOff,
+    since: 'long-standing',
+    races: ['R42'],
+    summary: 'an entry into L2 makes EVENT if L1 has an interrupt, a window, INIT or SIPI pending',
+  },
+  {
+    id: 'event-on-nested-exit',
+    values: onOff,
+    since: 'long-standing',
+    races: ['R42'],
+    summary: 'an exit from L2 to L1 makes EVENT if something can be injected into L1',
+  },
+  {
+    id: 'get-pages-request-on-restore',
+    values: onOff,
+    since: 'v5.x; always re-requested since 2020/21',
+    races: ['R44'],
+    summary: 'restoring an active L2 makes GET_NESTED_STATE_PAGES: vmcs02 holds no address yet',
   },
   {
     id: 'apicv-zap-on-inhibit',

@@ -14,6 +14,8 @@ import {
 import { ApicMap, apicMapDirty } from './apic_map.ts';
 import { IOAPIC_NUM_PINS, Ioapic, MsiRoute, Pic } from './ioapic.ts';
 import { limits } from './limits.ts';
+import { RwLock } from './locks.ts';
+import { NestedContext } from './nested.ts';
 
 export const Memslot = record('kvm_memory_slot', 'guest physical memory backed by user space', {
   used: flag('the slot is in the active set'),
@@ -42,11 +44,6 @@ export const apicvInhibitReason = {
 
 /** KVM_X86_QUIRK_* bit numbers. */
 export const quirk = { LINT0_REENABLED: 0, CD_NW_CLEARED: 1, LAPIC_MMIO_HOLE: 2 } as const;
-
-export const RwLock = record('rwlock', 'a reader-writer lock', {
-  writer: s32('the actor that holds it for writing plus 1, 0 for none'),
-  readers: counter('actors that hold it for reading'),
-});
 
 export const Srcu = record('srcu', 'sleepable RCU: two generations of readers', {
   idx: u32('the generation that new readers join'),
@@ -155,6 +152,11 @@ export const Vm = record('kvm', 'struct kvm, struct kvm_arch', {
   ioapic: nested(Ioapic, 'the IOAPIC'),
   pic: nested(Pic, 'the PIC'),
   irq_routing: array(MsiRoute, IOAPIC_NUM_PINS, 'MSI routes of the first GSIs (split irqchip)'),
+  enable_vmx: flag('the guest sees VMX in CPUID: module parameter nested'),
+  gpc_lock: s32('the actor that holds the spinlock of gpc_list plus 1, 0 for none'),
+  nested_context: array(NestedContext, 'contexts', 'contexts of vmcs12s (gpc-v4)'),
+  nested_context_lock: s32('the actor that holds the table lock plus 1, 0 for none'),
+  nested_context_clears: counter('VMCLEARs of contexts so far: the order of the LRU list'),
   stat: nested(VmStat, 'cost counters'),
   spec: nested(VmSpec, 'bookkeeping of the checks'),
 });

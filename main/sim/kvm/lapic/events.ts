@@ -8,7 +8,7 @@ import { type Body, kvm, type Machine } from '../../steps.ts';
 import { EBUSY } from '../errno.ts';
 import { kvm_make_request } from '../kvm_main.ts';
 import { kvm_apic_init_sipi_allowed, kvm_set_mp_state } from '../mp_state.ts';
-import { vmx_check_nested_events } from '../vmx/nested.ts';
+import { vmx_check_nested_events } from '../vmx/nested/events.ts';
 import { kvm_lapic_reset } from './reset.ts';
 
 const file = 'arch/x86/kvm/lapic.c';

@@ -1,5 +1,7 @@
 /** Posted interrupts: delivery, and harvesting what was posted. */
+
 import { smp_send_notification } from '../../host/irq.ts';
+import { currentVmcs } from '../../hw/vmcs.ts';
 import { POSTED_INTR_NESTED_VECTOR, POSTED_INTR_VECTOR } from '../../state/pi_desc.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { vcpuMode } from '../../state/vcpu.ts';
@@ -36,9 +38,9 @@ const vmx_deliver_nested_posted_interrupt = kvm(
   function* vmx_deliver_nested_posted_interrupt(m: Machine, vcpu: number, vector: number) {
     const target = m.vcpu[vcpu]!;
     yield m.step('is L2 active, with vector {vector} as its notification?', vector);
-    if (!target.guest_mode || target.nested_posted_intr_nv !== vector) return -1;
+    if (!target.guest_mode || target.nested.posted_intr_nv !== vector) return -1;
     yield m.step('pi_pending = true');
-    target.nested_pi_pending = true;
+    target.nested.pi_pending = true;
     yield m.step('make EVENT');
     kvm_make_request(m, vcpu, KVM_REQ.EVENT);
     yield* kvm_vcpu_trigger_posted_interrupt(m, vcpu, POSTED_INTR_NESTED_VECTOR);
@@ -151,20 +153,20 @@ const vmx_set_rvi = (m: Machine, vcpu: number, vector: number): void => {
 };
 
 /**
- * Writes SVI if it differs; −1 is 0. @kvm arch/x86/kvm/vmx/vmx.c: vmx_hwapic_isr_update
- * @omits `write-loaded` while L2 runs: what it does to the VMCS of L2
+ * Writes SVI if it differs; −1 is 0. While L2 runs, `svi-l2-policy` says where it goes.
+ * @kvm arch/x86/kvm/vmx/vmx.c: vmx_hwapic_isr_update
  */
 export const vmx_hwapic_isr_update = (m: Machine, vcpu: number, max: number): void => {
-  const { vmcs01, guest_mode } = m.vcpu[vcpu]!;
-  if (guest_mode && m.switch('svi-l2-policy') !== 'on-demand') {
-    if (m.switch('svi-l2-policy') === 'defer') {
-      m.vcpu[vcpu]!.nested_update_vmcs01_hwapic_isr = true;
-    }
+  const { vmcs01, guest_mode, nested } = m.vcpu[vcpu]!;
+  const policy = m.switch('svi-l2-policy');
+  if (guest_mode && policy === 'defer') {
+    nested.update_vmcs01_hwapic_isr = true;
     return;
   }
-  const status = vmcs01.guest_intr_status;
+  const vmcs = policy === 'write-loaded' ? currentVmcs(m, vcpu) : vmcs01;
+  const status = vmcs.guest_intr_status;
   const next = (status & 0xff) | (Math.max(0, max) << 8);
-  if (next !== status) vmcs01.guest_intr_status = next;
+  if (next !== status) vmcs.guest_intr_status = next;
 };
 
 /**

@@ -15,6 +15,7 @@ export interface MachineKey {
     | 'x2apic'
     | 'interrupts'
     | 'irqchip'
+    | 'nested'
     | 'vector-hashing';
   readonly doc: string;
   /** the words that it takes, or the numbers */
@@ -42,7 +43,7 @@ export const machineKeys: readonly MachineKey[] = [
   },
   {
     key: 'memory',
-    values: { min: 0, max: limits.sptesPerRoot - 1 },
+    values: { min: 0, max: limits.memoryPages },
     usual: '0',
     doc: 'pages of guest memory, from guest-physical address 0',
   },
@@ -69,6 +70,12 @@ export const machineKeys: readonly MachineKey[] = [
     values: ['on', 'off'],
     usual: 'off',
     doc: 'on: the guests have enabled their APICs (SPIV bit 8) and interrupts (STI) already',
+  },
+  {
+    key: 'nested',
+    values: ['on', 'off'],
+    usual: 'off',
+    doc: 'on: the guests see VMX and can run guests of their own (module parameter nested)',
   },
   {
     key: 'irqchip',
@@ -143,7 +150,7 @@ const readWords = (words: readonly Word[], report: Report): Given => {
 /** Stands in for a machine block that could not be read: it forbids nothing. */
 export const largestMachine: MachineSize = {
   vcpus: limits.vcpus,
-  memoryPages: limits.sptesPerRoot - 1,
+  memoryPages: limits.memoryPages,
   frames: limits.frames,
   boot: 'settled',
   enableApicv: true,
@@ -154,6 +161,7 @@ const apicsOf = (given: Given, vcpus: number): Pick<MachineSize, 'vm' | 'apics'>
   const word = (key: MachineKey['key']): unknown => given.get(key)?.value;
   const vm: Partial<VmConfig> = {
     ...(word('irqchip') === 'split' ? { irqchip: 'split' } : {}),
+    ...(word('nested') === 'on' ? { nested: true } : {}),
     ...(word('vector-hashing') === 'off' ? { vectorHashing: false } : {}),
   };
   const apic: Partial<VcpuConfig> = {

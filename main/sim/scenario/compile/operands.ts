@@ -19,6 +19,8 @@ export interface ProgramContext {
   readonly kind: ActorKind;
   readonly vcpus: number;
   readonly memoryPages: number;
+  /** where the counters of its loops begin */
+  readonly firstCounter: number;
   readonly report: Report;
 }
 

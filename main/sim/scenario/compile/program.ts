@@ -128,10 +128,8 @@ const emitInstruction = (
 };
 
 const emitRepeat = (repeat: Repeat, depth: number, emitter: Emitter): void => {
-  const {
-    context: { report },
-    out,
-  } = emitter;
+  const { context, out } = emitter;
+  const { report } = context;
   if (depth === limits.loopNesting) {
     report(repeat.head, `repeat nests at most ${limits.loopNesting} deep; write it flatter`);
     return;
@@ -145,11 +143,11 @@ const emitRepeat = (repeat: Repeat, depth: number, emitter: Emitter): void => {
     repeat.count === undefined
       ? undefined
       : numberIn(repeat.count, { min: 1, max: limits.steps, what: 'a count' }, report);
-  out.push({ op: 'loop-begin', counter: depth, count: count ?? 1 });
+  out.push({ op: 'loop-begin', counter: context.firstCounter + depth, count: count ?? 1 });
   const target = out.length;
   emitItems(repeat.body, depth + 1, emitter);
   if (repeat.body.length === 0) report(repeat.head, 'there is nothing to repeat; fill the block');
-  out.push({ op: 'loop-end', counter: depth, target });
+  out.push({ op: 'loop-end', counter: context.firstCounter + depth, target });
 };
 
 const emitItems = (items: readonly ProgramItem[], depth: number, emitter: Emitter): void => {

@@ -1,0 +1,84 @@
+/** What a VMLAUNCH or VMRESUME of L1 checks in vmcs12. */
+import { pinOn, primaryOn, secondaryOn } from '../../../hw/vmcs.ts';
+import {
+  activityState,
+  cpuControl,
+  exitControl,
+  pinControl,
+  secondaryControl,
+} from '../../../state/vmcs.ts';
+import type { Machine } from '../../../steps.ts';
+
+type Vmcs12View = Machine['vcpu'][number]['nested']['cached_vmcs12'];
+
+const isAddress = (m: Machine, address: number, alignment: number): boolean =>
+  address % alignment === 0 && address < 2 ** m.vm.maxphyaddr;
+
+/** @kvm nested.c: nested_vmx_check_tpr_shadow_controls */
+const tprShadowIsFit = (m: Machine, v: Vmcs12View): boolean => {
+  if (!primaryOn(v, cpuControl.TPR_SHADOW)) return true;
+  if (!isAddress(m, v.virtual_apic_page_addr, 4096)) return false;
+  return secondaryOn(v, secondaryControl.VIRTUAL_INTR_DELIVERY) || v.tpr_threshold >>> 4 === 0;
+};
+
+/** @kvm nested.c: nested_vmx_check_apic_access_controls */
+const apicAccessIsFit = (m: Machine, v: Vmcs12View): boolean =>
+  !secondaryOn(v, secondaryControl.VIRTUALIZE_APIC_ACCESSES) ||
+  isAddress(m, v.apic_access_addr, 4096);
+
+/** @kvm nested.c: nested_vmx_check_apicv_controls */
+const apicvIsFit = (m: Machine, v: Vmcs12View): boolean => {
+  const x2apic = secondaryOn(v, secondaryControl.VIRTUALIZE_X2APIC_MODE);
+  const delivery = secondaryOn(v, secondaryControl.VIRTUAL_INTR_DELIVERY);
+  const posted = pinOn(v, pinControl.POSTED_INTR);
+  const registers = secondaryOn(v, secondaryControl.APIC_REGISTER_VIRT);
+  if (!x2apic && !registers && !delivery && !posted) return true;
+  if (x2apic && secondaryOn(v, secondaryControl.VIRTUALIZE_APIC_ACCESSES)) return false;
+  if (delivery && !pinOn(v, pinControl.EXT_INTR)) return false;
+  if (posted) {
+    const acknowledges = v.vm_exit_controls.has(exitControl.ACK_INTR_ON_EXIT);
+    const fit = delivery && acknowledges && v.posted_intr_nv >>> 8 === 0;
+    if (!fit || !isAddress(m, v.posted_intr_desc_addr, 64)) return false;
+  }
+  return primaryOn(v, cpuControl.TPR_SHADOW);
+};
+
+/** @kvm nested.c: nested_vmx_check_nmi_controls */
+const nmiIsFit = (v: Vmcs12View): boolean => {
+  const virtual = pinOn(v, pinControl.VIRTUAL_NMIS);
+  if (virtual && !pinOn(v, pinControl.NMI)) return false;
+  return virtual || !primaryOn(v, cpuControl.NMI_WINDOW);
+};
+
+/** @kvm nested.c: nested_vmx_check_msr_bitmap_controls */
+const msrBitmapIsFit = (m: Machine, v: Vmcs12View): boolean =>
+  !primaryOn(v, cpuControl.MSR_BITMAPS) || isAddress(m, v.msr_bitmap, 4096);
+
+/**
+ * Are the controls of vmcs12 fit for an entry, as far as interrupts and the APIC are concerned?
+ * Otherwise the instruction fails with "invalid control fields".
+ * @kvm nested.c: nested_vmx_check_controls
+ */
+export const nested_vmx_check_controls = (m: Machine, vcpu: number): boolean => {
+  const v = m.vcpu[vcpu]!.nested.cached_vmcs12;
+  return (
+    msrBitmapIsFit(m, v) &&
+    tprShadowIsFit(m, v) &&
+    apicAccessIsFit(m, v) &&
+    apicvIsFit(m, v) &&
+    nmiIsFit(v)
+  );
+};
+
+const enterable: readonly number[] = [
+  activityState.ACTIVE,
+  activityState.HLT,
+  activityState.WAIT_SIPI,
+];
+
+/**
+ * Is the guest state of vmcs12 fit? Otherwise the entry ends in an exit.
+ * @kvm nested.c: nested_vmx_check_guest_state
+ */
+export const nested_vmx_check_guest_state = (m: Machine, vcpu: number): boolean =>
+  enterable.includes(m.vcpu[vcpu]!.nested.cached_vmcs12.guest_activity_state);
