@@ -8,6 +8,7 @@ import {
   programIoapic,
 } from './acts/ioctls.ts';
 import { postInterrupt } from './acts/iommu.ts';
+import { editNestedState, ioctlGetNestedState, ioctlSetNestedState } from './acts/nested_state.ts';
 import { madvise_dontneed, migrate_page } from './host/mm.ts';
 import { resched_curr, set_next_task } from './host/sched.ts';
 import { kvm_inhibit_apic_access_page } from './kvm/apic_access_page.ts';
@@ -49,6 +50,9 @@ export const acts: Readonly<Record<string, Act>> = {
   'get-lapic': (m, [vcpu]) => ioctlGetLapic(m, vcpu!),
   'set-lapic': (m, [vcpu, vector]) => ioctlSetLapic(m, vcpu!, vector!),
   'set-mp-state': (m, [vcpu, state]) => ioctlSetMpState(m, vcpu!, state!),
+  'get-nested-state': (m, [vcpu]) => ioctlGetNestedState(m, vcpu!),
+  'edit-nested-state': (m, [vcpu, field, value]) => editNestedState(m, vcpu!, field!, value!),
+  'set-nested-state': (m, [vcpu]) => ioctlSetNestedState(m, vcpu!),
   'set-vapic-addr': (m, [vcpu, gpa]) => ioctlSetVapicAddr(m, vcpu!, gpa!),
   preempt: (m, [vcpu]) => resched_curr(m, vcpu!),
   'run-on': (m, [vcpu, cpu]) => set_next_task(m, vcpu!, cpu!),

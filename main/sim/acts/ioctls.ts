@@ -11,7 +11,7 @@ import { APIC_IRR } from '../state/apicdef.ts';
 import { type Condition, type Machine, scenarioActor } from '../steps.ts';
 
 /** Nothing but vcpu_run itself is on the stack of the thread, and it has not locked SRCU yet. */
-const isOutsideRun: Condition = (m, vcpu) =>
+export const isOutsideRun: Condition = (m, vcpu) =>
   m.actor[vcpu]!.depth <= 1 && m.vcpu[vcpu]!.srcu_idx === -1;
 
 /** KVM_GET_LAPIC. */

@@ -172,7 +172,7 @@ export const kvm_vcpu_block = kvm(file, function* kvm_vcpu_block(m: Machine, vcp
   target.blocking = false;
 });
 
-/** HLT: the vCPU sleeps, unless there is something that ends HLT at once. */
+/** The vCPU sleeps, unless there is something that ends HLT at once. */
 export const kvm_emulate_halt_noskip = kvm(
   x86,
   function* kvm_emulate_halt_noskip(m: Machine, vcpu: number) {
@@ -183,6 +183,7 @@ export const kvm_emulate_halt_noskip = kvm(
   },
 );
 
+/** HLT of the guest. */
 export const kvm_emulate_halt = kvm(
   x86,
   function* kvm_emulate_halt(m: Machine, vcpu: number, program: Program) {

@@ -7,6 +7,7 @@ import { vmx_flush_tlb_all, vmx_flush_tlb_current, vmx_flush_tlb_guest } from '.
 
 const file = 'arch/x86/kvm/x86.c';
 
+/** Every EP4TA; without `zap-flush-all-roots` only the current one. */
 export const kvm_vcpu_flush_tlb_all = kvm(
   file,
   function* kvm_vcpu_flush_tlb_all(m: Machine, vcpu: number) {
@@ -25,6 +26,7 @@ export const kvm_vcpu_flush_tlb_all = kvm(
   },
 );
 
+/** Handler of TLB_FLUSH_CURRENT. */
 export const kvm_vcpu_flush_tlb_current = kvm(
   file,
   function* kvm_vcpu_flush_tlb_current(m: Machine, vcpu: number) {
@@ -33,6 +35,7 @@ export const kvm_vcpu_flush_tlb_current = kvm(
   },
 );
 
+/** Handler of TLB_FLUSH_GUEST. */
 export const kvm_vcpu_flush_tlb_guest = kvm(
   file,
   function* kvm_vcpu_flush_tlb_guest(m: Machine, vcpu: number) {

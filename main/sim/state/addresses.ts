@@ -15,6 +15,8 @@ export const apicAccessGfn = APIC_DEFAULT_PHYS_BASE / PAGE_SIZE;
 
 /** No guest-physical address. */
 export const INVALID_GPA = ALL_ONES_64;
+/** The enlightened VMCS has an address that only L1 knows yet. @kvm vmx/hyperv.h */
+export const EVMPTR_MAP_PENDING = 2 ** 53 - 2;
 
 export const hvaOfGuestPage = (gfn: number): number => hvaOfMemory + gfn * PAGE_SIZE;
 

@@ -104,7 +104,11 @@ export const NestedVmx = record('nested_vmx', 'struct nested_vmx', {
   vpid02: counter('VPID of vmcs02'),
   smm_vmxon: flag('VMX operation to go back to with RSM'),
   smm_guest_mode: flag('RSM goes back to L2'),
-  hv_evmcs_vmptr: u64({ as: 'gpa' }, 'enlightened VMCS; all ones: none'),
+  enlightened_vmcs_enabled: flag('KVM_CAP_HYPERV_ENLIGHTENED_VMCS: L1 may use one'),
+  hv_evmcs_vmptr: u64(
+    { as: 'gpa' },
+    'enlightened VMCS; all ones: none; 0x1ffffffffffffe: EVMPTR_MAP_PENDING',
+  ),
   apic_access_page_map: nested(HostMap, 'page of vmcs12.apic_access_addr (before gpc)'),
   virtual_apic_map: nested(HostMap, 'page of vmcs12.virtual_apic_page_addr (before gpc)'),
   pi_desc_map: nested(HostMap, 'page of vmcs12.posted_intr_desc_addr (before gpc)'),

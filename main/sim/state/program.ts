@@ -1,4 +1,6 @@
 /** What actors can be told to do: the instructions of a scenario, declared once. */
+import { INVALID_GPA } from './addresses.ts';
+import { nestedStateFields } from './nested_state.ts';
 import { mpState } from './vcpu.ts';
 import { apicvInhibitReason } from './vm.ts';
 import { vmcs12Fields } from './vmcs12.ts';
@@ -288,6 +290,34 @@ export const instructionSpecs = [
       { name: 'state', kind: 'u32', max: 9, names: mpState, doc: 'KVM_MP_STATE_*: HALTED …' },
     ],
     doc: `KVM_SET_MP_STATE; ${outsideRun}`,
+  },
+  {
+    op: 'get-nested-state',
+    by: 'user',
+    operands: [vcpu],
+    doc: `KVM_GET_NESTED_STATE; user space keeps what it gets; ${outsideRun}`,
+  },
+  {
+    op: 'edit-nested-state',
+    by: 'user',
+    operands: [
+      vcpu,
+      { name: 'field', kind: 'u32', names: nestedStateFields, doc: 'a field of the header' },
+      {
+        name: 'value',
+        kind: 'u32',
+        max: 2 ** 52 - 1,
+        names: { none: INVALID_GPA },
+        doc: 'its value; none: all ones',
+      },
+    ],
+    doc: 'user space changes what it keeps for KVM_SET_NESTED_STATE',
+  },
+  {
+    op: 'set-nested-state',
+    by: 'user',
+    operands: [vcpu],
+    doc: `KVM_SET_NESTED_STATE of what user space keeps; ${outsideRun}`,
   },
   {
     op: 'set-vapic-addr',

@@ -15,6 +15,7 @@ import { Lapic } from './lapic.ts';
 import { limits } from './limits.ts';
 import { TlbEntry } from './memory.ts';
 import { NestedVmx } from './nested.ts';
+import { NestedState } from './nested_state.ts';
 import { PiDesc } from './pi_desc.ts';
 import { KVM_REQ, requestCount } from './requests.ts';
 import { MsrBitmap, Vmcs } from './vmcs.ts';
@@ -191,6 +192,7 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   hv_deadline_tsc: u64('host TSC at which the VMX preemption timer exits, 0: it is off'),
   msr_bitmap: nested(MsrBitmap, 'which x2APIC MSRs exit while L1 runs'),
   nested: nested(NestedVmx, 'the guest as a hypervisor'),
+  user_nested_state: nested(NestedState, 'what user space keeps for KVM_SET_NESTED_STATE'),
   tdx_rvi_pending: flag('TDX: the module says that a deliverable interrupt is pending'),
   guest: nested(Guest, 'registers of the guest'),
   stat: nested(VcpuStat, 'cost counters'),

@@ -1,5 +1,6 @@
 /** What a VMLAUNCH or VMRESUME of L1 checks in vmcs12. */
 import { pinOn, primaryOn, secondaryOn } from '../../../hw/vmcs.ts';
+import { PAGE_SIZE } from '../../../state/machine.ts';
 import {
   activityState,
   cpuControl,
@@ -9,6 +10,10 @@ import {
 } from '../../../state/vmcs.ts';
 import type { Machine } from '../../../steps.ts';
 
+/** The address of a page, inside what the guest can address. @kvm arch/x86/kvm/cpuid.h */
+export const page_address_valid = (m: Machine, gpa: number): boolean =>
+  isAddress(m, gpa, PAGE_SIZE);
+
 type Vmcs12View = Machine['vcpu'][number]['nested']['cached_vmcs12'];
 
 const isAddress = (m: Machine, address: number, alignment: number): boolean =>
@@ -17,14 +22,14 @@ const isAddress = (m: Machine, address: number, alignment: number): boolean =>
 /** @kvm nested.c: nested_vmx_check_tpr_shadow_controls */
 const tprShadowIsFit = (m: Machine, v: Vmcs12View): boolean => {
   if (!primaryOn(v, cpuControl.TPR_SHADOW)) return true;
-  if (!isAddress(m, v.virtual_apic_page_addr, 4096)) return false;
+  if (!page_address_valid(m, v.virtual_apic_page_addr)) return false;
   return secondaryOn(v, secondaryControl.VIRTUAL_INTR_DELIVERY) || v.tpr_threshold >>> 4 === 0;
 };
 
 /** @kvm nested.c: nested_vmx_check_apic_access_controls */
 const apicAccessIsFit = (m: Machine, v: Vmcs12View): boolean =>
   !secondaryOn(v, secondaryControl.VIRTUALIZE_APIC_ACCESSES) ||
-  isAddress(m, v.apic_access_addr, 4096);
+  page_address_valid(m, v.apic_access_addr);
 
 /** @kvm nested.c: nested_vmx_check_apicv_controls */
 const apicvIsFit = (m: Machine, v: Vmcs12View): boolean => {
@@ -52,7 +57,7 @@ const nmiIsFit = (v: Vmcs12View): boolean => {
 
 /** @kvm nested.c: nested_vmx_check_msr_bitmap_controls */
 const msrBitmapIsFit = (m: Machine, v: Vmcs12View): boolean =>
-  !primaryOn(v, cpuControl.MSR_BITMAPS) || isAddress(m, v.msr_bitmap, 4096);
+  !primaryOn(v, cpuControl.MSR_BITMAPS) || page_address_valid(m, v.msr_bitmap);
 
 /**
  * Are the controls of vmcs12 fit for an entry, as far as interrupts and the APIC are concerned?

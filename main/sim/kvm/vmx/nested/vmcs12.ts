@@ -53,12 +53,16 @@ function* copyVmcs12(m: Machine, vcpu: number, gpa: number, toCache: boolean): B
   put_page(m, pfn);
 }
 
-/** Makes a vmcs12 current, and copies it. */
+/** Copies a vmcs12 from its page. @kvm nested.c: handle_vmptrld */
+export const loadVmcs12 = (m: Machine, vcpu: number, vmptr: number): Body<void> =>
+  copyVmcs12(m, vcpu, vmptr, true);
+
+/** Makes a vmcs12 current; its copy is there or follows. */
 export const set_current_vmptr = kvm(
   file,
   function* set_current_vmptr(m: Machine, vcpu: number, vmptr: number) {
-    yield* copyVmcs12(m, vcpu, vmptr, true);
     const { nested } = m.vcpu[vcpu]!;
+    yield m.step('current_vmptr, dirty_vmcs12, force_msr_bitmap_recalc');
     nested.current_vmptr = vmptr;
     nested.dirty_vmcs12 = true;
     nested.force_msr_bitmap_recalc = true;

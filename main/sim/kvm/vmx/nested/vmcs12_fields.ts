@@ -10,7 +10,7 @@ interface Place {
   readonly width: number;
 }
 
-const places = new Map<number, Place>(
+const places: ReadonlyMap<number, Place> = new Map(
   Object.values(Vmcs12.fields).flatMap(({ tag, at = 0, width }) =>
     tag === undefined ? [] : [[tag, { word: at >>> 2, bit: (at & 3) * 8, width }]],
   ),

@@ -33,6 +33,9 @@ export interface NestedExit {
   readonly instruction: number;
 }
 
+/** L2 is left without an exit to L1: nothing of it is told in vmcs12. */
+export const NO_EXIT = -1;
+
 export const exitTo = (reason: number, more: Partial<NestedExit> = {}): NestedExit => ({
   reason,
   qualification: 0,
@@ -163,7 +166,7 @@ export const __nested_vmx_vmexit = kvm(
     yield* kvm_service_local_tlb_flush_requests(m, vcpu);
     yield* leave_guest_mode(m, vcpu);
     yield* sync_vmcs02_to_vmcs12(m, vcpu);
-    yield* prepare_vmcs12(m, vcpu, exit);
+    if (exit.reason !== NO_EXIT) yield* prepare_vmcs12(m, vcpu, exit);
     clearQueuedEvents(m, vcpu);
     yield* vmx_switch_vmcs(m, vcpu, loadedVmcs.VMCS01);
     yield* catchUpVmcs01(m, vcpu);

@@ -2,7 +2,6 @@
 import { skipInstruction } from '../../../hw/guest_program.ts';
 import { INVALID_GPA } from '../../../state/addresses.ts';
 import { apicEvent } from '../../../state/lapic.ts';
-import { PAGE_SIZE } from '../../../state/machine.ts';
 import type { Program } from '../../../state/program.ts';
 import { KVM_REQ } from '../../../state/requests.ts';
 import { exitReason, vmInstructionError } from '../../../state/vmcs.ts';
@@ -10,9 +9,11 @@ import { VMCS12_REVISION } from '../../../state/vmcs12.ts';
 import { type Body, kvm, type Machine, type Steps } from '../../../steps.ts';
 import { operandsAt } from '../../decode.ts';
 import { kvm_make_request } from '../../kvm_main.ts';
+import { page_address_valid } from './checks.ts';
 import { enter_vmx_operation, free_nested } from './operation.ts';
 import { nested_vmx_run } from './run.ts';
 import {
+  loadVmcs12,
   nested_release_vmcs12,
   readGuestWord,
   set_current_vmptr,
@@ -32,10 +33,6 @@ const isPermitted = (m: Machine, vcpu: number, program: Program): boolean => {
   skipInstruction(m, program);
   return false;
 };
-
-/** @kvm arch/x86/kvm/cpuid.h: page_address_valid */
-export const page_address_valid = (m: Machine, gpa: number): boolean =>
-  gpa % PAGE_SIZE === 0 && gpa < 2 ** m.vm.maxphyaddr;
 
 const handle_vmxon = kvm(file, function* handle_vmxon(m: Machine, vcpu: number, program: Program) {
   const { nested, guest } = m.vcpu[vcpu]!;
@@ -119,6 +116,7 @@ const handle_vmptrld = kvm(
     }
     if (vmptr !== nested.current_vmptr) {
       yield* nested_release_vmcs12(m, vcpu);
+      yield* loadVmcs12(m, vcpu, vmptr);
       yield* set_current_vmptr(m, vcpu, vmptr);
     }
     nested_vmx_succeed(m, vcpu, program);
