@@ -9,7 +9,7 @@ import {
 } from './acts/ioctls.ts';
 import { postInterrupt } from './acts/iommu.ts';
 import { editNestedState, ioctlGetNestedState, ioctlSetNestedState } from './acts/nested_state.ts';
-import { madvise_dontneed, migrate_page } from './host/mm.ts';
+import { madvise_dontneed, migrate_page, oom_reap } from './host/mm.ts';
 import { resched_curr, set_next_task } from './host/sched.ts';
 import { kvm_inhibit_apic_access_page } from './kvm/apic_access_page.ts';
 import { kvm_set_or_clear_apicv_inhibit } from './kvm/apicv.ts';
@@ -42,6 +42,7 @@ const tick = scenarioActor(function* tick(m: Machine, ns: number) {
 export const acts: Readonly<Record<string, Act>> = {
   migrate: (m, [page]) => migrate_page(m, hvaOfPage(page!)),
   'madvise-dontneed': (m, [page]) => madvise_dontneed(m, hvaOfPage(page!)),
+  'oom-reap': (m, [page]) => oom_reap(m, hvaOfPage(page!)),
   'inhibit-apic-access-page': (m) => kvm_inhibit_apic_access_page(m),
   'inhibit-apicv': (m, [reason]) => kvm_set_or_clear_apicv_inhibit(m, reason!, true),
   'uninhibit-apicv': (m, [reason]) => kvm_set_or_clear_apicv_inhibit(m, reason!, false),

@@ -12,6 +12,7 @@ import { apic_timer_fn } from './kvm/lapic/timer_expiry.ts';
 import { INVALID_GFN } from './kvm/mmu_invalidate.ts';
 import { kvm_mmu_notifier_ops } from './kvm/mmu_notifier.ts';
 import { vmx_update_msr_bitmap_x2apic } from './kvm/vmx/msr_bitmap.ts';
+import { vmx_preemption_timer_fn } from './kvm/vmx/nested/preemption_timer.ts';
 import { pi_wakeup_handler } from './kvm/vmx/pi_blocking.ts';
 import { vcpu_run } from './kvm/x86.ts';
 import {
@@ -43,7 +44,7 @@ import { KVM_REQ } from './state/requests.ts';
 import { LAPIC_TIMER_ADVANCE_NS_INIT } from './state/timer.ts';
 import { hostVector, mpState } from './state/vcpu.ts';
 import { irqchipMode, quirk } from './state/vm.ts';
-import { cpuControl, exitReason, pinControl, secondaryControl } from './state/vmcs.ts';
+import { cpuControl, exitReason, otherMsr, pinControl, secondaryControl } from './state/vmcs.ts';
 import { Machine, type Steps, scenarioActor } from './steps.ts';
 
 /** The module parameter min_timer_period_us, unless somebody changes it. */
@@ -127,7 +128,7 @@ const apicvUsable = (m: Machine, index: number): boolean =>
 
 /** @kvm arch/x86/kvm/vmx/vmx.c: init_vmcs */
 const resetVmcs = (m: Machine, index: number): void => {
-  const { vmcs01, apic, apic_base } = m.vcpu[index]!;
+  const { vmcs01, apic, apic_base, msr_bitmap } = m.vcpu[index]!;
   vmcs01.virtual_processor_id = index + 1;
   vmcs01.posted_intr_nv = POSTED_INTR_VECTOR;
   vmcs01.posted_intr_desc_addr = hpaOfPiDesc(index);
@@ -153,6 +154,10 @@ const resetVmcs = (m: Machine, index: number): void => {
   ])
     vmcs01.cpu_based_vm_exec_control.set(bit);
   vmx_update_msr_bitmap_x2apic(m, index);
+  for (const bit of [otherMsr.SPEC_CTRL, otherMsr.PRED_CMD, otherMsr.FLUSH_CMD]) {
+    msr_bitmap.other_read.set(bit);
+    msr_bitmap.other_write.set(bit);
+  }
 };
 
 const addSlot = (
@@ -209,10 +214,18 @@ const buildVm = (m: Machine): void => {
   vm.mmu_invalidate_range_start = INVALID_GFN;
   vm.mmu_invalidate_range_end = INVALID_GFN;
   for (const frame of m.frame) frame.has_struct_page = true;
+  for (const context of vm.nested_context) {
+    context.gpa = INVALID_GPA;
+    context.vcpu = -1;
+    emptyCaches(context.caches);
+  }
   for (let i = 0; i < config.vcpus; i++) alloc_page(m);
   if (config.memoryPages > 0) {
     addSlot(m, 0, 0, { pages: config.memoryPages, hva: hvaOfGuestPage(0) });
-    for (let gfn = 0; gfn < config.memoryPages; gfn++) addPte(m, hvaOfGuestPage(gfn));
+    const pfnmap = vmConfigOf(config).guestMemory === 'unmanaged';
+    for (let gfn = 0; gfn < config.memoryPages; gfn++) {
+      m.pte[addPte(m, hvaOfGuestPage(gfn))]!.pfnmap = pfnmap;
+    }
   }
   addSlot(m, APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, apicAccessGfn, {
     pages: 1,
@@ -222,6 +235,18 @@ const buildVm = (m: Machine): void => {
   const pte = m.pte[addPte(m, hvaOfApicAccessPage)]!;
   pte.pfn = alloc_page(m);
   pte.present = true;
+};
+
+type Caches = Machine['vcpu'][number]['nested']['caches'];
+
+const emptyCaches = (caches: Caches): void => {
+  for (const name of cacheNames) {
+    const gpc = caches[name];
+    gpc.gpa = INVALID_GPA;
+    gpc.pfn = -1;
+    gpc.khva_pfn = -1;
+    gpc.vcpu = -1;
+  }
 };
 
 /** Nothing of VMX is in use. @kvm arch/x86/kvm/vmx/vmx.c: __vmx_vcpu_reset */
@@ -234,13 +259,7 @@ const resetNested = (m: Machine, index: number): void => {
   nested.l1_tpr_threshold = -1;
   nested.context = -1;
   nested.cached_vmcs12.vm_exit_reason = exitReason.NONE;
-  for (const name of cacheNames) {
-    const gpc = nested.caches[name];
-    gpc.gpa = INVALID_GPA;
-    gpc.pfn = -1;
-    gpc.khva_pfn = -1;
-    gpc.vcpu = -1;
-  }
+  emptyCaches(nested.caches);
 };
 
 const buildVcpu = (m: Machine, index: number): void => {
@@ -314,7 +333,7 @@ const mainOf = (m: Machine, actor: ActorConfig): Steps<unknown> => {
     case 'irq':
       return hostInterrupts(m, actor.index);
     case 'timer':
-      return hrtimer_interrupt(m, actor.index, apic_timer_fn);
+      return hrtimer_interrupt(m, actor.index, apic_timer_fn, vmx_preemption_timer_fn);
     case 'mm':
     case 'user':
     case 'sched':

@@ -81,8 +81,11 @@ const actorsFor = (vcpus: number): ActorConfig[] => {
   ];
 };
 
-/** One more frame than the register pages, frame 0 and the APIC-access page need. */
-const framesBesides = 3;
+/** Frame 0, the APIC-access page, one more, and two pages of L1 behind the register pages. */
+const framesBesides = 5;
+
+/** Guest memory: pages of L1, for cases that name them by their addresses. */
+const memoryPages = 5;
 
 export interface Wanted {
   readonly vm: JsonObject;
@@ -96,8 +99,8 @@ export function bootFor({ given, profile }: Plan, { vm, vcpus }: Wanted): KvmBen
   }
   const config: MachineConfig = {
     vcpus: vcpus.length,
-    frames: vcpus.length + framesBesides,
-    memoryPages: 0,
+    frames: vcpus.length + framesBesides + memoryPages,
+    memoryPages,
     boot: 'settled',
     enableApicv: vm['apicv'] === true,
     vm: vmConfigOf(vm),

@@ -7,6 +7,10 @@ import { exitReason } from '#sim/state/vmcs.ts';
 import type { Answer, Operate, Read, Tables } from '../adapter.ts';
 import { baseFor, type KvmBench, membersOf, registersOf, setBase } from './bench.ts';
 import { done, need } from './functions.ts';
+import { nestedBitmap } from './nested_bitmap.ts';
+import { nestedControls } from './nested_controls.ts';
+import { nestedEvents } from './nested_events.ts';
+import { nestedMerge } from './nested_merge.ts';
 import { actingVcpu, mmioWrite, readRegisterOf } from './ops.ts';
 import { deliverVirtualInterrupt, virtualEoi } from './processor.ts';
 import { passedThrough, perVcpuSets, pinsWith, wordsOf } from './read.ts';
@@ -284,4 +288,10 @@ export const suites: Readonly<Record<string, KvmTables>> = {
   'lapic.icr.readback': icrReadback,
   'kvm.apicv.sync_pir_to_irr': syncPir,
   'kvm.apicv.pir_merge': pirMerge,
+  'kvm.nested.entry_controls': nestedControls,
+  'kvm.nested.entry_merge': nestedMerge,
+  'kvm.nested.msr_bitmap': nestedBitmap,
+  'kvm.nested.events': nestedEvents,
+  'kvm.nested.posted_interrupt': nestedEvents,
+  'kvm.nested.has_events': nestedEvents,
 };

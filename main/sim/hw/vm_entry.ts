@@ -57,7 +57,7 @@ const checkEntry = (m: Machine, vcpu: number): number => {
   }
   if (canInject(m, vcpu)) return exitReason.NONE;
   vmcs.vm_exit_reason = exitReason.INVALID_GUEST_STATE;
-  return exitReason.INVALID_GUEST_STATE;
+  return exitFor(vmcs, exitReason.INVALID_GUEST_STATE, 0);
 };
 
 /** The transition into the guest: everything before its first instruction. Part of vmEntry. */

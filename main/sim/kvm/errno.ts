@@ -1,5 +1,7 @@
 /** Error numbers that KVM's functions return, negated. */
+export const ENOENT = 2;
 export const ENXIO = 6;
+export const EFAULT = 14;
 export const EBUSY = 16;
 export const EEXIST = 17;
 export const EINVAL = 22;

@@ -213,13 +213,13 @@ const isFailedEntry = (reason: number): boolean =>
 export const vmx_handle_exit = kvm(
   vmx,
   function* vmx_handle_exit(m: Machine, vcpu: number, reason: number, program: Program) {
-    if (isFailedEntry(reason)) {
-      m.vcpu[vcpu]!.exit_reason = kvmExit.FAIL_ENTRY;
-      return 0;
-    }
     if (m.vcpu[vcpu]!.guest_mode) {
       yield* nested_mark_vmcs12_pages_dirty(m, vcpu);
       if (yield* nested_vmx_reflect_vmexit(m, vcpu, reason, program)) return 1;
+    }
+    if (isFailedEntry(reason)) {
+      m.vcpu[vcpu]!.exit_reason = kvmExit.FAIL_ENTRY;
+      return 0;
     }
     const handle = kvm_vmx_exit_handlers[reason];
     if (handle === undefined) return 1;

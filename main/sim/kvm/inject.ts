@@ -12,42 +12,22 @@ import { type Body, kvm, type Machine } from '../steps.ts';
 import { EBUSY } from './errno.ts';
 import { kvm_cpu_get_interrupt, kvm_cpu_has_injectable_intr } from './irq.ts';
 import { kvm_make_request } from './kvm_main.ts';
+import {
+  kvm_event_needs_reinjection,
+  vmx_interrupt_allowed,
+  vmx_nmi_allowed,
+  vmx_set_nmi_mask,
+  vmx_smi_allowed,
+} from './vmx/blocked.ts';
 import { vmx_check_nested_events } from './vmx/nested/events.ts';
+import { vmx_has_nested_events } from './vmx/nested/posted.ts';
 
 const file = 'arch/x86/kvm/x86.c';
 
 const NMI_VECTOR = 2;
 const TYPE_SHIFT = 8;
-const shadow = interruptibility.STI | interruptibility.MOV_SS;
-
-/** Must the event that is being delivered come first? @kvm arch/x86/kvm/x86.h */
-const kvm_event_needs_reinjection = (m: Machine, vcpu: number): boolean =>
-  m.vcpu[vcpu]!.interrupt.injected || m.vcpu[vcpu]!.nmi_injected;
-
-/** @kvm arch/x86/kvm/vmx/vmx.c */
-export const vmx_interrupt_blocked = (m: Machine, vcpu: number): boolean => {
-  const { guest } = m.vcpu[vcpu]!;
-  return !guest.rflags_if || (currentVmcs(m, vcpu).guest_interruptibility & shadow) !== 0;
-};
-
-/** 1, 0, or −EBUSY while a nested entry has to come first. @kvm arch/x86/kvm/vmx/vmx.c */
-export const vmx_interrupt_allowed = (m: Machine, vcpu: number): number => {
-  if (m.vcpu[vcpu]!.nested.nested_run_pending) return -EBUSY;
-  return vmx_interrupt_blocked(m, vcpu) ? 0 : 1;
-};
-
-/** @kvm arch/x86/kvm/vmx/vmx.c */
-export const vmx_nmi_allowed = (m: Machine, vcpu: number): number => {
-  if (m.vcpu[vcpu]!.nested.nested_run_pending) return -EBUSY;
-  const { guest_interruptibility } = currentVmcs(m, vcpu);
-  return (guest_interruptibility & (shadow | interruptibility.NMI)) === 0 ? 1 : 0;
-};
-
-/** @kvm arch/x86/kvm/vmx/vmx.c */
-export const vmx_smi_allowed = (m: Machine, vcpu: number): number => {
-  if (m.vcpu[vcpu]!.nested.nested_run_pending) return -EBUSY;
-  return m.vcpu[vcpu]!.in_smm ? 0 : 1;
-};
+const typeOf = (info: number): number => (info >>> TYPE_SHIFT) & 7;
+const GP_VECTOR = 13;
 
 /** The event that the next entry injects; it ends HLT. */
 const writeEvent = (m: Machine, vcpu: number, type: number, vector: number): void => {
@@ -103,17 +83,38 @@ const kvm_queue_interrupt = (m: Machine, vcpu: number, vector: number, soft: boo
 
 /** Something that was under way must be injected again before anything else. */
 function* injectAgain(m: Machine, vcpu: number): Body<void> {
-  const { nmi_injected, interrupt } = m.vcpu[vcpu]!;
+  const { exception_pending, nmi_injected, interrupt } = m.vcpu[vcpu]!;
+  // An exception that its delivery has raised comes first.
+  if (exception_pending) return;
   if (nmi_injected) yield* vmx_inject_nmi(m, vcpu);
   else if (interrupt.injected) yield* vmx_inject_irq(m, vcpu);
 }
+
+/** An exception is for the next entry to inject. */
+const injectsException = (m: Machine, vcpu: number): boolean => {
+  const { vm_entry_intr_info: info } = currentVmcs(m, vcpu);
+  return info >= INTR_INFO_VALID && typeOf(info) === eventType.EXCEPTION;
+};
+
+/** Nothing is being injected already. */
+const canInject = (m: Machine, vcpu: number): boolean =>
+  !kvm_event_needs_reinjection(m, vcpu) && !injectsException(m, vcpu);
 
 /** Gives what `allowed` says, or −EBUSY if another event comes first. */
 const permission = (
   m: Machine,
   vcpu: number,
-  allowed: (m: Machine, vcpu: number) => number,
-): number => (kvm_event_needs_reinjection(m, vcpu) ? -EBUSY : allowed(m, vcpu));
+  allowed: (m: Machine, vcpu: number, forInjection: boolean) => number,
+): number => (canInject(m, vcpu) ? allowed(m, vcpu, true) : -EBUSY);
+
+const vmx_inject_exception = kvm(
+  'arch/x86/kvm/vmx/vmx.c',
+  function* vmx_inject_exception(m: Machine, vcpu: number) {
+    yield m.step('VMWRITE VM_ENTRY_INTR_INFO: #GP');
+    m.vcpu[vcpu]!.exception_pending = false;
+    writeEvent(m, vcpu, eventType.EXCEPTION, GP_VECTOR);
+  },
+);
 
 /** @omits the handler in SMRAM: the vCPU stays in SMM until user space takes it out */
 function* injectSmi(m: Machine, vcpu: number): Body<number> {
@@ -157,6 +158,7 @@ function* injectInterrupt(m: Machine, vcpu: number): Body<number> {
 /** New events, in the order of their priority; −EBUSY if one has to wait for another. */
 function* injectNew(m: Machine, vcpu: number): Body<number> {
   const target = m.vcpu[vcpu]!;
+  if (target.exception_pending) yield* vmx_inject_exception(m, vcpu);
   if (target.guest_debug_blockirq) return 0;
   if (target.smi_pending) {
     const result: number = yield* injectSmi(m, vcpu);
@@ -169,10 +171,15 @@ function* injectNew(m: Machine, vcpu: number): Body<number> {
   return yield* injectInterrupt(m, vcpu);
 }
 
+/** What of L2 needs KVM again before its first instruction. */
+function* needsExit(m: Machine, vcpu: number): Body<boolean> {
+  return m.vcpu[vcpu]!.guest_mode && (yield* vmx_has_nested_events(m, vcpu, true));
+}
+
 /**
  * Injects the event that comes first. 1 asks for an exit right behind the entry, because another
  * event has to wait for this one; negative is an error.
- * @omits exceptions, and the state that goes with them
+ * @omits exceptions other than a #GP without its error code, and the state that goes with them
  */
 export const kvm_check_and_inject_events = kvm(
   file,
@@ -180,15 +187,11 @@ export const kvm_check_and_inject_events = kvm(
     const nested: number = m.vcpu[vcpu]!.guest_mode ? yield* vmx_check_nested_events(m, vcpu) : 0;
     yield* injectAgain(m, vcpu);
     const result: number = nested < 0 ? nested : yield* injectNew(m, vcpu);
-    return result === -EBUSY ? 1 : result;
+    if (result === -EBUSY) return 1;
+    if (result < 0) return result;
+    return (yield* needsExit(m, vcpu)) ? 1 : 0;
   },
 );
-
-const maskNmis = (m: Machine, vcpu: number, masked: boolean): void => {
-  const vmcs = currentVmcs(m, vcpu);
-  const rest = vmcs.guest_interruptibility & ~interruptibility.NMI;
-  vmcs.guest_interruptibility = masked ? rest | interruptibility.NMI : rest;
-};
 
 /** An event did not arrive: it goes back into the queue that it came from. */
 const requeue = (m: Machine, vcpu: number, info: number): void => {
@@ -197,10 +200,12 @@ const requeue = (m: Machine, vcpu: number, info: number): void => {
   if (target.interrupt.injected) target.interrupt.injected = false;
   if (info < INTR_INFO_VALID) return;
   kvm_make_request(m, vcpu, KVM_REQ.EVENT);
-  const type = (info >>> TYPE_SHIFT) & 7;
-  if (type === eventType.NMI) {
+  const type = typeOf(info);
+  if (type === eventType.EXCEPTION) {
+    target.exception_pending = true;
+  } else if (type === eventType.NMI) {
     target.nmi_injected = true;
-    maskNmis(m, vcpu, false);
+    vmx_set_nmi_mask(m, vcpu, false);
   } else if (type === eventType.EXTERNAL_INTERRUPT || type === eventType.SOFT_INTERRUPT) {
     kvm_queue_interrupt(m, vcpu, info & 0xff, type === eventType.SOFT_INTERRUPT);
   }

@@ -11,6 +11,7 @@ import {
   kvm_vcpu_flush_tlb_current,
   kvm_vcpu_flush_tlb_guest,
 } from './tlb_flush.ts';
+import { vmx_get_nested_state_pages } from './vmx/nested/pages.ts';
 import { vmx_set_apic_access_page_addr } from './vmx/vmx.ts';
 
 const file = 'arch/x86/kvm/x86.c';
@@ -31,6 +32,7 @@ const ioapicEoiExit = (m: Machine, vcpu: number): number => {
 
 interface Handler {
   readonly request: RequestNumber;
+  /** false: user space has to be told; the handler has said why */
   readonly handle?: (m: Machine, vcpu: number) => Steps<unknown>;
   /** why user space has to be asked */
   readonly exit?: (m: Machine, vcpu: number) => number;
@@ -42,6 +44,7 @@ interface Handler {
  * @omits those that nothing in the model makes
  */
 const handlers: readonly Handler[] = [
+  { request: KVM_REQ.GET_NESTED_STATE_PAGES, handle: vmx_get_nested_state_pages },
   { request: KVM_REQ.MIGRATE_TIMER },
   { request: KVM_REQ.TLB_FLUSH, handle: kvm_vcpu_flush_tlb_all },
   { request: KVM_REQ.TLB_FLUSH_CURRENT, handle: kvm_vcpu_flush_tlb_current },
@@ -61,11 +64,13 @@ const handlers: readonly Handler[] = [
 export function* handleRequests(m: Machine, vcpuIndex: number): Body<boolean> {
   for (const { request, handle, exit } of handlers) {
     if (!(yield* kvm_check_request(m, vcpuIndex, request))) continue;
-    if (handle !== undefined) yield* handle(m, vcpuIndex);
+    const handled: unknown = handle === undefined ? true : yield* handle(m, vcpuIndex);
     if (!m.on('req-clear-before-handle')) {
       yield m.step('clear request {request}, its handler being done', request);
       m.vcpu[vcpuIndex]!.requests.clear(request);
     }
+    // It has said why already.
+    if (handled === false) return false;
     const reason = exit === undefined ? kvmExit.NONE : exit(m, vcpuIndex);
     if (reason === kvmExit.NONE) continue;
     m.vcpu[vcpuIndex]!.exit_reason = reason;

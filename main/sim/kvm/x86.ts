@@ -31,6 +31,8 @@ import { update_cr8_intercept } from './lapic/tpr.ts';
 import { kvm_lapic_sync_from_vapic, kvm_lapic_sync_to_vapic } from './lapic/vapic.ts';
 import { activeMmu, kvm_mmu_load } from './mmu/mmu.ts';
 import { handleRequests } from './requests.ts';
+import { usesCaches } from './vmx/nested/caches.ts';
+import { vmx_is_nested_state_invalid } from './vmx/nested/pages.ts';
 import { vmx_sync_pir_to_irr } from './vmx/posted_intr.ts';
 
 const file = 'arch/x86/kvm/x86.c';
@@ -43,13 +45,32 @@ const USER_SPACE = 0;
 const prepared = { USER_SPACE: 0, AGAIN: 1, ENTER: 2, ENTER_AND_EXIT: 3 } as const;
 
 /**
+ * Has vmcs02 the address of a page that L1's memory no longer has there? Then the pages are got
+ * again.
+ * @kvm arch/x86/kvm/x86.c (series)
+ */
+function* kvm_invalid_nested_state(m: Machine, vcpu: number): Body<boolean> {
+  const target = m.vcpu[vcpu]!;
+  if (!target.guest_mode || !usesCaches(m) || !m.on('gpc-final-check')) return false;
+  yield m.step('final check: was a page of L1 taken away that vmcs02 has?');
+  if (!vmx_is_nested_state_invalid(m, vcpu)) return false;
+  target.stat.gpc_final_check_fails++;
+  yield m.step('it was: make GET_NESTED_STATE_PAGES');
+  kvm_make_request(m, vcpu, KVM_REQ.GET_NESTED_STATE_PAGES);
+  return true;
+}
+
+/**
  * Has something come up since the requests were read?
  * @kvm arch/x86/kvm/x86.c: kvm_vcpu_exit_request
  */
-const kvm_vcpu_exit_request = (m: Machine, vcpu: number): boolean =>
-  m.vcpu[vcpu]!.mode === vcpuMode.EXITING_GUEST_MODE ||
-  kvm_request_pending(m, vcpu) ||
-  m.vcpu[vcpu]!.need_resched;
+function* kvm_vcpu_exit_request(m: Machine, vcpu: number): Body<boolean> {
+  const { mode, need_resched } = m.vcpu[vcpu]!;
+  if (mode === vcpuMode.EXITING_GUEST_MODE || kvm_request_pending(m, vcpu) || need_resched) {
+    return true;
+  }
+  return yield* kvm_invalid_nested_state(m, vcpu);
+}
 
 /** Events and what depends on them. */
 function* prepareEvents(m: Machine, vcpuIndex: number): Body<number> {
@@ -157,6 +178,8 @@ function* runGuest(m: Machine, vcpuIndex: number, program: Program): Body<number
   for (;;) {
     if (vcpu.apic.lapic_timer.expired_tscdeadline !== 0) yield* kvm_wait_lapic_expire(m, vcpuIndex);
     const reason = yield* vmEntry(m, vcpuIndex, program);
+    // The entry that VMLAUNCH or VMRESUME has committed is over, well or not.
+    if (vcpu.nested.nested_run_pending) vcpu.nested.nested_run_pending = false;
     vmx_complete_interrupts(m, vcpuIndex);
     const how = yield* vmx_exit_handlers_fastpath(m, vcpuIndex, reason, program);
     if (how === fastpath.NONE) return reason;
@@ -165,7 +188,7 @@ function* runGuest(m: Machine, vcpuIndex: number, program: Program): Body<number
     if (!m.on('fastpath-recheck')) continue;
     yield* syncPir(m, vcpuIndex);
     yield m.step('final check: mode EXITING, or a request?');
-    if (kvm_vcpu_exit_request(m, vcpuIndex)) return -1;
+    if (yield* kvm_vcpu_exit_request(m, vcpuIndex)) return -1;
   }
 }
 
@@ -183,21 +206,22 @@ function* runAndHandle(m: Machine, vcpuIndex: number, program: Program): Body<nu
  */
 const vcpu_enter_guest = kvm(
   file,
-  function* vcpu_enter_guest(m: Machine, vcpuIndex: number, program: Program) {
+  function* vcpu_enter_guest(m: Machine, vcpuIndex: number, program: Program, l2: Program) {
     const how: number = yield* prepare(m, vcpuIndex);
     if (how < prepared.ENTER) return how;
     const immediateExit = how === prepared.ENTER_AND_EXIT;
     yield* enterMode(m, vcpuIndex);
     if (m.on('final-request-check')) {
       yield m.step('final check: mode EXITING, or a request?');
-      if (kvm_vcpu_exit_request(m, vcpuIndex)) {
+      if (yield* kvm_vcpu_exit_request(m, vcpuIndex)) {
         yield* cancel(m, vcpuIndex, immediateExit);
         return AGAIN;
       }
     }
     if (!m.on('irq-off-before-mode')) yield* irqsOff(m, vcpuIndex);
     if (immediateExit) yield* requestImmediateExit(m, vcpuIndex);
-    return yield* runAndHandle(m, vcpuIndex, program);
+    // An event may have ended L2, or not: this is the level that is entered.
+    return yield* runAndHandle(m, vcpuIndex, m.vcpu[vcpuIndex]!.guest_mode ? l2 : program);
   },
 );
 
@@ -235,7 +259,7 @@ export const vcpu_run = kvm(
     vcpu.srcu_idx = srcu_read_lock(m);
     for (;;) {
       const result: number = kvm_vcpu_running(m, vcpuIndex)
-        ? yield* vcpu_enter_guest(m, vcpuIndex, vcpu.guest_mode ? l2 : program)
+        ? yield* vcpu_enter_guest(m, vcpuIndex, program, l2)
         : yield* vcpu_block(m, vcpuIndex);
       if (result === USER_SPACE && !(yield* askUserSpace(m, vcpuIndex))) return;
       yield* betweenTurns(m, vcpuIndex);

@@ -20,6 +20,7 @@ export const Pte = record('pte', 'an entry of the primary page table of the VMM 
   present: flag('the entry is present'),
   migrating: flag('a migration entry stands here: a fault waits for the new mapping'),
   writable: flag('writes are allowed'),
+  pfnmap: flag('VM_PFNMAP: the memory behind it has no struct page'),
 });
 
 export const Spte = record('spte', 'a leaf entry of an EPT', {

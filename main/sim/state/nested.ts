@@ -1,6 +1,7 @@
-/** What KVM keeps of a vCPU whose guest is a hypervisor: struct nested_vmx and what belongs to it. */
+/** What KVM keeps of a vCPU whose guest is a hypervisor: struct nested_vmx, and its pages. */
 import { counter, flag, nested, oneOf, pfn, record, s32, u64 } from '../arena/fields.ts';
 import { RwLock } from './locks.ts';
+import { Hrtimer } from './timer.ts';
 import { MsrBitmap } from './vmcs.ts';
 import { Vmcs12 } from './vmcs12.ts';
 
@@ -41,14 +42,12 @@ export const NestedCaches = record('nested_caches', 'the pages of L1 that vmcs02
   virtual_apic_cache: nested(Gpc, 'page of vmcs12.virtual_apic_page_addr'),
   pi_desc_cache: nested(Gpc, 'page of vmcs12.posted_intr_desc_addr'),
   msr_bitmap_cache: nested(Gpc, 'page of vmcs12.msr_bitmap; only KVM reads it'),
-  evmcs_cache: nested(Gpc, 'page of the enlightened VMCS (gpc-v4)'),
 });
 export const cacheNames = [
   'apic_access_page_cache',
   'virtual_apic_cache',
   'pi_desc_cache',
   'msr_bitmap_cache',
-  'evmcs_cache',
 ] as const satisfies readonly (keyof typeof NestedCaches.fields)[];
 
 /** Contexts for each vCPU that the table of `gpc-v4` holds at most. */
@@ -85,8 +84,7 @@ export const NestedVmx = record('nested_vmx', 'struct nested_vmx', {
   mtf_pending: flag('a monitor trap flag exit is owed to L1'),
   posted_intr_nv: s32('notification vector that L1 set for the running L2, −1'),
   pi_pending: flag('a nested notification arrived and was not processed yet'),
-  pi_desc_offset: counter('offset of the descriptor of L2 in its page (gpc)'),
-  pi_desc_mapped: flag('pi_desc != NULL: the descriptor of L2 is mapped (host_map)'),
+  pi_desc_offset: counter('offset of the descriptor of L2 in its page'),
   l1_tpr_threshold: s32('TPR threshold that vmcs01 gets when L2 ends, −1 for none'),
   change_vmcs01_virtual_apic_mode: flag(
     'the APIC mode changed while L2 ran: vmcs01 follows when L2 ends (removed in k7.0)',
@@ -100,6 +98,7 @@ export const NestedVmx = record('nested_vmx', 'struct nested_vmx', {
   update_vmcs01_hwapic_isr: flag(
     'ISR changed while L2 ran: SVI of vmcs01 follows when L2 ends (removed in k7.0)',
   ),
+  preemption_timer: nested(Hrtimer, 'emulates the VMX preemption timer of L2'),
   preemption_timer_expired: flag('the emulated VMX preemption timer of L2 has run out'),
   vpid02: counter('VPID of vmcs02'),
   smm_vmxon: flag('VMX operation to go back to with RSM'),
@@ -112,6 +111,7 @@ export const NestedVmx = record('nested_vmx', 'struct nested_vmx', {
   apic_access_page_map: nested(HostMap, 'page of vmcs12.apic_access_addr (before gpc)'),
   virtual_apic_map: nested(HostMap, 'page of vmcs12.virtual_apic_page_addr (before gpc)'),
   pi_desc_map: nested(HostMap, 'page of vmcs12.posted_intr_desc_addr (before gpc)'),
+  msr_bitmap_map: nested(HostMap, 'page of vmcs12.msr_bitmap while it is merged (before gpc)'),
   caches: nested(NestedCaches, 'the caches of gpc-v1'),
   context: s32('context of gpc-v4 whose caches are used, −1: the ones here'),
   msr_bitmap: nested(MsrBitmap, 'which x2APIC MSRs exit while L2 runs'),

@@ -237,6 +237,12 @@ export const instructionSpecs = [
     doc: 'unmaps the page and drops its frame; the next access faults a new, empty frame in',
   },
   {
+    op: 'oom-reap',
+    by: 'mm',
+    operands: [page],
+    doc: 'the same by the OOM killer: vCPUs in the guest are interrupted, but not waited for',
+  },
+  {
     op: 'inhibit-apic-access-page',
     by: 'user',
     operands: [],
@@ -409,6 +415,8 @@ export interface VmConfig {
   readonly vectorHashing: boolean;
   /** the guest sees VMX in CPUID */
   readonly nested: boolean;
+  /** `unmanaged`: no struct page, as with `mem=` or a PFN map of a driver */
+  readonly guestMemory: 'managed' | 'unmanaged';
   readonly apicBusCycleNs: number;
   readonly tscKhz: number;
   readonly bspId: number;
@@ -424,6 +432,7 @@ export const usualVm: VmConfig = {
   disabledQuirks: 0,
   vectorHashing: true,
   nested: false,
+  guestMemory: 'managed',
   apicBusCycleNs: 1,
   tscKhz: 1_000_000,
   bspId: 0,

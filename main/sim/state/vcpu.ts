@@ -69,6 +69,17 @@ export const VcpuStat = record('kvm_vcpu_stat', 'cost counters of a vCPU', {
   irq_injections: counter('interrupts put into VM_ENTRY_INTR_INFO'),
   irq_window_exits: counter('exits because interrupts became possible'),
   user_exits: counter('returns of KVM_RUN to user space'),
+  hostmap_kmap: counter('kmap of kvm_vcpu_map'),
+  hostmap_kunmap: counter('kunmap of kvm_vcpu_unmap'),
+  hostmap_memremap: counter('memremap of kvm_vcpu_map'),
+  hostmap_memunmap: counter('memunmap of kvm_vcpu_unmap'),
+  gpc_kmap: counter('kmap of a cache'),
+  gpc_kunmap: counter('kunmap of a cache'),
+  gpc_memremap: counter('memremap of a cache'),
+  gpc_memunmap: counter('memunmap of a cache'),
+  hostmap_pins: counter('pages of L1 pinned by kvm_vcpu_map'),
+  gpc_final_check_fails: counter('entries cancelled because a cache was not valid'),
+  get_nested_state_pages: counter('GET_NESTED_STATE_PAGES requests handled'),
 });
 
 export const RequestTimes = record('request_times', 'how often one request was made and taken', {
@@ -92,6 +103,9 @@ export const VcpuSpec = record('vcpu_spec', 'events that checks look for', {
   in_reload: flag('the vCPU is inside vmx_set_apic_access_page_addr, or about to be'),
   left_guest: counter('times that the vCPU left non-root mode'),
   exits_while_run_pending: counter('exits to L1 before the committed entry took place'),
+  extints_lost: counter('ExtINTs that were taken and could not be given to L1 or L2'),
+  block_ebusy: counter('events of a halted L2 that had to wait: KVM warns (block-ignore-ebusy)'),
+  vmcs12_foreign_reads: counter('reads of cached_vmcs12 by a thread other than that of the vCPU'),
   kick: array(KickTime, 'actors', 'the last decision of each actor'),
   request: array(RequestTimes, requestCount, 'each request by its number'),
 });
@@ -173,6 +187,7 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   load_eoi_exitmap_pending: flag('the EOI-exit bitmap is loaded when L2 ends'),
   pending_external_vector: s32('ExtINT from user space (split irqchip), −1'),
   apic_arb_prio: s32('turns that the vCPU has had in lowest-priority arbitration'),
+  exception_pending: flag('a #GP waits to be injected'),
   interrupt: nested(QueuedInterrupt, 'interrupt to inject or to inject again'),
   nmi_injected: flag('an NMI is being injected'),
   nmi_pending: counter('NMIs to inject'),

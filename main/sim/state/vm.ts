@@ -24,6 +24,7 @@ export const Memslot = record('kvm_memory_slot', 'guest physical memory backed b
   npages: counter('pages'),
   userspace_addr: u64('host virtual address of the first page'),
   invalid: flag('KVM_MEMSLOT_INVALID: a delete or move is in flight'),
+  dirty_bitmap: bits(limits.memoryPages, { as: 'dec' }, 'dirty log: pages of the slot written to'),
 });
 
 /** bit numbers of APICV_INHIBIT_REASON_* */
@@ -56,6 +57,15 @@ export const VmStat = record('kvm_vm_stat', 'cost counters of the VM', {
   sptezaps: counter('EPT entries removed'),
   wait_stalls: counter('times that a maker of requests had to wait for acks'),
   apicv_switches: counter('times that the inhibit reasons went from none to some, or back'),
+  gpc_activates: counter('kvm_gpc_activate calls'),
+  gpc_refreshes: counter('kvm_gpc_refresh calls, and those of kvm_gpc_activate'),
+  gpc_refresh_retries: counter(
+    'look-ups that an invalidation made useless; of a spin only those behind a change',
+  ),
+  gpc_invalidations: counter('caches that the MMU notifier found and invalidated'),
+  gpc_deactivates: counter('caches that were given up'),
+  nested_context_reuse: counter('VMPTRLDs that found the caches of their vmcs12'),
+  nested_context_recycle: counter('VMPTRLDs that took the caches of another vmcs12'),
 });
 
 export const OngoingRange = record(
@@ -66,6 +76,10 @@ export const OngoingRange = record(
     gfn: u64({ as: 'gfn' }, 'the page that it invalidates'),
   },
 );
+
+export const HeldLocks = record('held_locks', 'what an actor holds that it must not sleep with', {
+  spinning: counter('locks of caches, and spinlocks around them'),
+});
 
 /** Bookkeeping that only checks read: no model code decides anything on it. */
 export const VmSpec = record('vm_spec', 'events that checks look for', {
@@ -80,6 +94,12 @@ export const VmSpec = record('vm_spec', 'events that checks look for', {
   own_zaps: counter('invalidations that KVM began itself: no notifier interval covers them'),
   ends: counter('invalidations that have ended: each must have raised mmu_invalidate_seq'),
   ongoing: array(OngoingRange, 'actors', 'what each actor is invalidating'),
+  held: array(HeldLocks, 'actors', 'what each actor holds'),
+  slept_locked: counter('sleeping actions of an actor that held a spinning lock'),
+  slept_interruptible: counter('sleeping actions of a vCPU that was about to sleep already'),
+  unlocked_gpc_uses: counter('uses of the mapping of a cache without its lock'),
+  oom_kicks: counter('vCPUs in the guest that an invalidation which must not wait has met'),
+  shared_contexts: counter('contexts loaded by a vCPU while another still has them'),
   zap_unflushed: counter('zaps whose flush has not been asked of every vCPU yet'),
   apic_unannounced: counter(
     'changes of the primary PTE of the APIC-access page that ->invalidate_range has yet to announce',

@@ -16,6 +16,8 @@ export const cpuControl = {
   CR8_STORE: 20,
   TPR_SHADOW: 21,
   NMI_WINDOW: 22,
+  UNCOND_IO: 24,
+  IO_BITMAPS: 25,
   TERTIARY: 17,
   MSR_BITMAPS: 28,
   SECONDARY: 31,
@@ -40,6 +42,7 @@ export const exitReason = {
   VMFAIL: 0xfffe,
   /** the entry failed for the state of the guest */
   INVALID_GUEST_STATE: 0x8000_0021,
+  EXCEPTION_NMI: 0,
   EXTERNAL_INTERRUPT: 1,
   INIT_SIGNAL: 3,
   SIPI_SIGNAL: 4,
@@ -59,6 +62,7 @@ export const exitReason = {
   CR_ACCESS: 28,
   RDMSR: 31,
   WRMSR: 32,
+  MONITOR_TRAP_FLAG: 37,
   TPR_BELOW_THRESHOLD: 43,
   APIC_ACCESS: 44,
   EOI_INDUCED: 45,
@@ -181,7 +185,19 @@ export const Vmcs = record('vmcs', 'virtual-machine control structure', {
   exit_qualification: u64({ tag: 0x6400 }, 'details of the last VM exit'),
 });
 
-export const MsrBitmap = record('msr_bitmap', 'the x2APIC part of the MSR bitmap', {
+/** MSRs besides those of the x2APIC that KVM lets L2 reach, if L1 does; by bit of `other_*`. */
+export const otherMsr = {
+  SPEC_CTRL: 0,
+  PRED_CMD: 1,
+  FLUSH_CMD: 2,
+  FS_BASE: 3,
+  GS_BASE: 4,
+  KERNEL_GS_BASE: 5,
+} as const;
+
+export const MsrBitmap = record('msr_bitmap', 'the MSR bitmap: x2APIC and a few others', {
   x2apic_read: bits(256, 'RDMSR of 0x800 + n is intercepted'),
   x2apic_write: bits(256, 'WRMSR of 0x800 + n is intercepted'),
+  other_read: bits(32, { as: otherMsr }, 'RDMSR of another MSR is intercepted'),
+  other_write: bits(32, { as: otherMsr }, 'WRMSR of another MSR is intercepted'),
 });

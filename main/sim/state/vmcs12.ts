@@ -15,6 +15,8 @@ import {
 
 /** What VMPTRLD wants to find in the first four bytes. */
 export const VMCS12_REVISION = 0x11e5_7ed0;
+/** Bit 31 of the same bytes: a shadow VMCS, which VMREAD and VMWRITE of a guest may reach. */
+export const SHADOW_VMCS = 0x8000_0000;
 /** Bytes that have a meaning; the rest of the page is left alone. */
 export const vmcs12Bytes = 1000;
 

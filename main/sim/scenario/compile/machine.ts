@@ -16,6 +16,7 @@ export interface MachineKey {
     | 'interrupts'
     | 'irqchip'
     | 'nested'
+    | 'guest-memory'
     | 'vector-hashing';
   readonly doc: string;
   /** the words that it takes, or the numbers */
@@ -76,6 +77,12 @@ export const machineKeys: readonly MachineKey[] = [
     values: ['on', 'off'],
     usual: 'off',
     doc: 'on: the guests see VMX and can run guests of their own (module parameter nested)',
+  },
+  {
+    key: 'guest-memory',
+    values: ['managed', 'unmanaged'],
+    usual: 'managed',
+    doc: 'unmanaged: guest memory has no struct page (mem=, PFN maps): nothing can hold it, and KVM maps it with memremap',
   },
   {
     key: 'irqchip',
@@ -162,6 +169,7 @@ const apicsOf = (given: Given, vcpus: number): Pick<MachineSize, 'vm' | 'apics'>
   const vm: Partial<VmConfig> = {
     ...(word('irqchip') === 'split' ? { irqchip: 'split' } : {}),
     ...(word('nested') === 'on' ? { nested: true } : {}),
+    ...(word('guest-memory') === 'unmanaged' ? { guestMemory: 'unmanaged' } : {}),
     ...(word('vector-hashing') === 'off' ? { vectorHashing: false } : {}),
   };
   const apic: Partial<VcpuConfig> = {

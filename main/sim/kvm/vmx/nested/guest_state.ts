@@ -28,13 +28,23 @@ export const saveL2Registers = (m: Machine, vcpu: number): void => {
 };
 
 /**
- * L1 goes on behind its VMLAUNCH or VMRESUME, with interrupts off as after every VM exit.
- * @omits HOST_RIP: the exit handler of L1 is what its program has there
+ * L1 as it was, behind its VMLAUNCH or VMRESUME: the entry has failed.
+ * @kvm nested.c: nested_vmx_restore_host_state
  */
-export const enterL1Registers = (m: Machine, vcpu: number): void => {
+export const restoreL1Registers = (m: Machine, vcpu: number): void => {
   const { guest, nested } = m.vcpu[vcpu]!;
   const { l1 } = nested;
   m.actor[vcpu]!.pc = l1.pc;
-  guest.rflags_if = false;
+  guest.rflags_if = l1.rflags_if;
   guest.in_service_program = l1.in_service_program;
+};
+
+/**
+ * L1 goes on behind its VMLAUNCH or VMRESUME, with interrupts off as after every VM exit.
+ * @kvm nested.c: load_vmcs12_host_state
+ * @omits HOST_RIP: the exit handler of L1 is what its program has there
+ */
+export const enterL1Registers = (m: Machine, vcpu: number): void => {
+  restoreL1Registers(m, vcpu);
+  m.vcpu[vcpu]!.guest.rflags_if = false;
 };

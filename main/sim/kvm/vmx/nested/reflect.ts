@@ -80,6 +80,11 @@ const nested_vmx_exit_handled_msr = kvm(
 export const nested_vmx_reflect_vmexit = kvm(
   file,
   function* nested_vmx_reflect_vmexit(m: Machine, vcpu: number, reason: number, program: Program) {
+    if (reason === exitReason.VMFAIL) {
+      // L2 counts as entered by now, so that it has to be left.
+      yield* __nested_vmx_vmexit(m, vcpu, exitTo(reason));
+      return true;
+    }
     yield m.step('is exit {reason} L0 business, or does L1 want it?', reason);
     if (l0Wants.has(reason)) return false;
     const isMsr = reason === exitReason.RDMSR || reason === exitReason.WRMSR;

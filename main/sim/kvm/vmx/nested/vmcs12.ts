@@ -6,7 +6,9 @@ import { INVALID_GPA } from '../../../state/addresses.ts';
 import { PAGE_SIZE } from '../../../state/machine.ts';
 import { vmcs12Bytes } from '../../../state/vmcs12.ts';
 import { type Body, baseOf, kvm, type Machine } from '../../../steps.ts';
-import { gfn_to_memslot, hvaInSlot } from '../../mmu/mmu.ts';
+import { freeGuestRoot, gfn_to_memslot, hvaInSlot } from '../../mmu/mmu.ts';
+import { usesCaches } from './caches.ts';
+import { vmx_nested_context_load } from './context.ts';
 
 const file = 'arch/x86/kvm/vmx/nested.c';
 
@@ -66,6 +68,7 @@ export const set_current_vmptr = kvm(
     nested.current_vmptr = vmptr;
     nested.dirty_vmcs12 = true;
     nested.force_msr_bitmap_recalc = true;
+    if (usesCaches(m)) yield* vmx_nested_context_load(m, vcpu, vmptr);
   },
 );
 
@@ -78,6 +81,8 @@ export const nested_release_vmcs12 = kvm(
     if (vmptr === INVALID_GPA) return;
     nested.posted_intr_nv = -1;
     yield* copyVmcs12(m, vcpu, vmptr, false);
+    yield m.step('free the roots of L2; current_vmptr = none');
+    freeGuestRoot(m, vcpu);
     nested.current_vmptr = INVALID_GPA;
   },
 );

@@ -31,6 +31,7 @@ const shadowed: ReadonlySet<number> = new Set(
     'guest_interruptibility_info',
     'vmx_preemption_timer_value',
     'guest_rip',
+    'guest_rflags',
   ].map((name) => vmcs12Fields[name]!),
 );
 

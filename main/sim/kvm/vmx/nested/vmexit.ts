@@ -9,17 +9,22 @@ import {
   exitReason,
   INTR_INFO_VALID,
   secondaryControl,
+  vmInstructionError,
 } from '../../../state/vmcs.ts';
 import { type Body, kvm, type Machine } from '../../../steps.ts';
 import { kvm_apic_update_hwapic_isr } from '../../apicv.ts';
+import { kvm_check_request } from '../../check_request.ts';
 import { kvm_cpu_has_injectable_intr } from '../../irq.ts';
 import { kvm_make_request } from '../../kvm_main.ts';
 import { kvm_set_mp_state } from '../../mp_state.ts';
 import { kvm_service_local_tlb_flush_requests } from '../../tlb_flush.ts';
 import { vmx_refresh_apicv_exec_ctrl, vmx_set_virtual_apic_mode } from '../apicv.ts';
-import { enterL1Registers, saveL2Registers } from './guest_state.ts';
-import { nested_put_vmcs12_pages } from './pages.ts';
+import { enterL1Registers, restoreL1Registers, saveL2Registers } from './guest_state.ts';
+import { endUseOfPages } from './pages.ts';
+import { redeliverNotification } from './posted.ts';
+import { stopPreemptionTimer } from './preemption_timer.ts';
 import { vmx_switch_vmcs } from './run.ts';
+import { failValid } from './vmfail.ts';
 
 const file = 'arch/x86/kvm/vmx/nested.c';
 
@@ -35,6 +40,9 @@ export interface NestedExit {
 
 /** L2 is left without an exit to L1: nothing of it is told in vmcs12. */
 export const NO_EXIT = -1;
+
+/** Bit 31 of the exit reason: the entry has failed, so that L2 was not launched. */
+const FAILED_VMENTRY = 0x8000_0000;
 
 export const exitTo = (reason: number, more: Partial<NestedExit> = {}): NestedExit => ({
   reason,
@@ -85,6 +93,8 @@ const prepare_vmcs12 = kvm(
     yield m.step('vmcs12: exit reason {reason}', exit.reason);
     vmcs12.vm_exit_reason = exit.reason;
     vmcs12.exit_qualification = exit.qualification;
+    if (exit.reason >= FAILED_VMENTRY) return;
+    vmcs12.launch_state = 1;
     vmcs12.vm_exit_intr_info = exit.interrupt;
     vmcs12.vm_exit_instruction_len = exit.instruction;
     vmcs12.idt_vectoring_info_field = pendingEvent(m, vcpu);
@@ -148,8 +158,35 @@ export function* leave_guest_mode(m: Machine, vcpu: number): Body<void> {
   kvm_make_request(m, vcpu, KVM_REQ.LOAD_EOI_EXITMAP);
 }
 
+/** The CPU has refused the entry: to L1 its instruction has failed, and L2 never was. */
+function* failInstruction(m: Machine, vcpu: number): Body<void> {
+  yield m.step('restore L1; its instruction fails: invalid control fields');
+  restoreL1Registers(m, vcpu);
+  failValid(m, vcpu, vmInstructionError.INVALID_CONTROL_FIELD);
+}
+
+/** L1 finds its exit; events that came while L2 ran are looked at. */
+function* resumeL1(m: Machine, vcpu: number): Body<void> {
+  const target = m.vcpu[vcpu]!;
+  yield m.step('load the host state of L1');
+  enterL1Registers(m, vcpu);
+  yield* redeliverNotification(m, vcpu);
+  target.stat.nested_exits++;
+  const pending: boolean = target.nmi_pending > 0 || (yield* kvm_cpu_has_injectable_intr(m, vcpu));
+  if (!pending || !m.on('event-on-nested-exit')) return;
+  yield m.step('make EVENT');
+  kvm_make_request(m, vcpu, KVM_REQ.EVENT);
+}
+
+/** What L2 has become, and why it ends; nothing of it where it was not entered. */
+function* tellL1(m: Machine, vcpu: number, exit: NestedExit): Body<void> {
+  if (exit.reason === exitReason.VMFAIL) return;
+  yield* sync_vmcs02_to_vmcs12(m, vcpu);
+  if (exit.reason !== NO_EXIT) yield* prepare_vmcs12(m, vcpu, exit);
+}
+
 /**
- * L2 ends: L1 goes on behind its VMLAUNCH or VMRESUME.
+ * L2 ends: L1 goes on behind its VMLAUNCH or VMRESUME. With the reason VMFAIL L2 was not entered.
  * @omits PDPTRs, the page-modification log, TSC and the state of L1 that has no part in its APIC
  */
 export const __nested_vmx_vmexit = kvm(
@@ -163,24 +200,20 @@ export const __nested_vmx_vmexit = kvm(
     const { nested } = target;
     nested.mtf_pending = false;
     if (nested.nested_run_pending) target.spec.exits_while_run_pending++;
+    // Nobody maps pages for L1: only an enlightened VMCS would be mapped now.
+    yield* kvm_check_request(m, vcpu, KVM_REQ.GET_NESTED_STATE_PAGES);
     yield* kvm_service_local_tlb_flush_requests(m, vcpu);
     yield* leave_guest_mode(m, vcpu);
-    yield* sync_vmcs02_to_vmcs12(m, vcpu);
-    if (exit.reason !== NO_EXIT) yield* prepare_vmcs12(m, vcpu, exit);
+    yield* stopPreemptionTimer(m, vcpu);
+    yield* tellL1(m, vcpu, exit);
     clearQueuedEvents(m, vcpu);
     yield* vmx_switch_vmcs(m, vcpu, loadedVmcs.VMCS01);
     yield* catchUpVmcs01(m, vcpu);
-    yield* nested_put_vmcs12_pages(m, vcpu);
+    yield* endUseOfPages(m, vcpu);
     yield* catchUpApic(m, vcpu);
     yield m.step('mp_state = RUNNABLE');
     kvm_set_mp_state(m, vcpu, mpState.RUNNABLE);
-    yield m.step('load the host state of L1');
-    enterL1Registers(m, vcpu);
-    target.stat.nested_exits++;
-    const pending: boolean =
-      target.nmi_pending > 0 || (yield* kvm_cpu_has_injectable_intr(m, vcpu));
-    if (!pending || !m.on('event-on-nested-exit')) return;
-    yield m.step('make EVENT');
-    kvm_make_request(m, vcpu, KVM_REQ.EVENT);
+    if (exit.reason === exitReason.VMFAIL) yield* failInstruction(m, vcpu);
+    else yield* resumeL1(m, vcpu);
   },
 );

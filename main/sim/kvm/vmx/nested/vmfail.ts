@@ -23,6 +23,15 @@ export const nested_vmx_failInvalid = (m: Machine, vcpu: number, program: Progra
 };
 
 /**
+ * The flags and the error number alone: the guest stands behind the instruction already.
+ * @kvm arch/x86/kvm/vmx/nested.c: nested_vmx_failValid
+ */
+export const failValid = (m: Machine, vcpu: number, error: number): void => {
+  m.vcpu[vcpu]!.nested.cached_vmcs12.vm_instruction_error = error;
+  setFlags(m, vcpu, false, true);
+};
+
+/**
  * VMfailValid with an error of `vmInstructionError`; VMfailInvalid where no VMCS could hold it.
  * @kvm arch/x86/kvm/vmx/nested.c: nested_vmx_fail
  */
@@ -32,12 +41,10 @@ export const nested_vmx_fail = (
   program: Program,
   error: number,
 ): void => {
-  const { nested } = m.vcpu[vcpu]!;
-  if (nested.current_vmptr === INVALID_GPA) {
+  if (m.vcpu[vcpu]!.nested.current_vmptr === INVALID_GPA) {
     nested_vmx_failInvalid(m, vcpu, program);
     return;
   }
-  nested.cached_vmcs12.vm_instruction_error = error;
-  setFlags(m, vcpu, false, true);
+  failValid(m, vcpu, error);
   skipInstruction(m, program);
 };

@@ -5,11 +5,13 @@ import { apicEvent } from '../../../state/lapic.ts';
 import type { Program } from '../../../state/program.ts';
 import { KVM_REQ } from '../../../state/requests.ts';
 import { exitReason, vmInstructionError } from '../../../state/vmcs.ts';
-import { VMCS12_REVISION } from '../../../state/vmcs12.ts';
+import { SHADOW_VMCS, VMCS12_REVISION } from '../../../state/vmcs12.ts';
 import { type Body, kvm, type Machine, type Steps } from '../../../steps.ts';
 import { operandsAt } from '../../decode.ts';
 import { kvm_make_request } from '../../kvm_main.ts';
+import { usesCaches } from './caches.ts';
 import { page_address_valid } from './checks.ts';
+import { vmx_nested_context_clear } from './context.ts';
 import { enter_vmx_operation, free_nested } from './operation.ts';
 import { nested_vmx_run } from './run.ts';
 import {
@@ -89,6 +91,7 @@ const handle_vmclear = kvm(
     }
     if (vmptr === nested.current_vmptr) yield* nested_release_vmcs12(m, vcpu);
     yield* writeGuestWord(m, vmptr + LAUNCH_STATE, 0);
+    if (usesCaches(m)) yield* vmx_nested_context_clear(m, vmptr);
     nested_vmx_succeed(m, vcpu, program);
   },
 );
@@ -99,8 +102,9 @@ function* vmptrldError(m: Machine, vcpu: number, vmptr: number): Body<number> {
   const { nested } = m.vcpu[vcpu]!;
   if (vmptr === nested.vmxon_ptr) return vmInstructionError.VMPTRLD_VMXON_POINTER;
   if (vmptr === nested.current_vmptr) return 0;
-  const revision: number = yield* readGuestWord(m, vmptr);
-  return revision === VMCS12_REVISION ? 0 : vmInstructionError.VMPTRLD_INCORRECT_VMCS_REVISION_ID;
+  const header: number = yield* readGuestWord(m, vmptr);
+  const fits = header === VMCS12_REVISION || header === SHADOW_VMCS + VMCS12_REVISION;
+  return fits ? 0 : vmInstructionError.VMPTRLD_INCORRECT_VMCS_REVISION_ID;
 }
 
 const handle_vmptrld = kvm(
