@@ -126,6 +126,7 @@ export class Session {
           vcpus: config.vcpus,
           actors: config.actors.length,
           frames: config.frames,
+          memoryPages: config.memoryPages,
         },
         layout: machine.layout,
         modelVersion,

@@ -102,9 +102,11 @@ const placesOf = (layout: RecordType): string =>
 /** Do the declarations of this version give the places that the recording has? */
 export const hasCurrentLayout = (reader: Reader): boolean => {
   const { dimensions, layout } = reader.header;
-  const { vcpus, actors, frames } = dimensions;
-  if (vcpus === undefined || actors === undefined || frames === undefined) return false;
-  return placesOf(layoutOf({ vcpus, actors, frames })) === placesOf(layout);
+  const { vcpus, actors, frames, memoryPages } = dimensions;
+  if (vcpus === undefined || actors === undefined) return false;
+  if (frames === undefined || memoryPages === undefined) return false;
+  const current = layoutOf({ vcpus, actors, frames, memoryPages });
+  return placesOf(current) === placesOf(layout);
 };
 
 /** How a run ends after which the checks of kind `quiet` are asked. */

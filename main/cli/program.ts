@@ -150,6 +150,12 @@ function addRuns(add: Add): void {
     async () => (await import('./commands/test.ts')).test,
   ).option('--all', 'all bundled scenarios');
   add(
+    'roundtrips',
+    'count what a round trip into L2 costs, by how the pages of L1 are held',
+    ['roundtrips'],
+    async () => (await import('./commands/roundtrips.ts')).roundtrips,
+  );
+  add(
     'conformance <paths...>',
     'run conformance cases, from files or from all files of a folder',
     ['conformance test/conformance/cases', 'conformance kvm_ipi_routing.json --case kir-00005'],

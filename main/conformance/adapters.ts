@@ -1,7 +1,8 @@
 // The models that cases can be run against.
 
 import type { Adapter } from './adapter.ts';
-import { kvmLapic, lapicArch } from './kvm/adapter.ts';
+import { kvmLapic, kvmNvmx, lapicArch } from './kvm/adapter.ts';
+import { nestedL1View } from './l1_view/adapter.ts';
 import { vmxCpu } from './vmx_cpu/adapter.ts';
 
-export const adapters: readonly Adapter[] = [kvmLapic, lapicArch, vmxCpu];
+export const adapters: readonly Adapter[] = [kvmLapic, kvmNvmx, lapicArch, vmxCpu, nestedL1View];

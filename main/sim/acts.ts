@@ -9,6 +9,7 @@ import {
 } from './acts/ioctls.ts';
 import { postInterrupt } from './acts/iommu.ts';
 import { injectUcna, verifyLapic } from './acts/lapic_ioctls.ts';
+import { editNestedState, ioctlGetNestedState, ioctlSetNestedState } from './acts/nested_state.ts';
 import { saveAndRestore } from './acts/save_restore.ts';
 import { setUserLine } from './acts/user_ioapic.ts';
 import {
@@ -19,7 +20,7 @@ import {
   ioctlSetSregs,
 } from './acts/user_ioctls.ts';
 import { ioctlInterrupt, setPicOutput } from './acts/user_space.ts';
-import { madvise_dontneed, migrate_page, vm_mmap, vm_munmap } from './host/mm.ts';
+import { madvise_dontneed, migrate_page, oom_reap, vm_mmap, vm_munmap } from './host/mm.ts';
 import { resched_curr, set_next_task } from './host/sched.ts';
 import { kvm_inhibit_apic_access_page } from './kvm/apic_access_page.ts';
 import { kvm_set_or_clear_apicv_inhibit } from './kvm/apicv.ts';
@@ -63,6 +64,7 @@ export const acts: Readonly<Record<string, Act>> = {
   'madvise-dontneed': (m, [page]) => madvise_dontneed(m, hvaOfPage(page!)),
   munmap: (m, [page]) => vm_munmap(m, hvaOfPage(page!)),
   mmap: (m, [page]) => vm_mmap(m, hvaOfPage(page!)),
+  'oom-reap': (m, [page]) => oom_reap(m, hvaOfPage(page!)),
   'inhibit-apic-access-page': (m) => kvm_inhibit_apic_access_page(m),
   'inhibit-apicv': (m, [reason]) => kvm_set_or_clear_apicv_inhibit(m, reason!, true),
   'uninhibit-apicv': (m, [reason]) => kvm_set_or_clear_apicv_inhibit(m, reason!, false),
@@ -84,6 +86,9 @@ export const acts: Readonly<Record<string, Act>> = {
   'move-memslot': (m, [slot, gpa]) => ioctlMoveMemslot(m, slot!, gpa!),
   'save-restore': (m, [vcpu]) => saveAndRestore(m, vcpu!),
   'set-mp-state': (m, [vcpu, state]) => ioctlSetMpState(m, vcpu!, state!),
+  'get-nested-state': (m, [vcpu]) => ioctlGetNestedState(m, vcpu!),
+  'edit-nested-state': (m, [vcpu, field, value]) => editNestedState(m, vcpu!, field!, value!),
+  'set-nested-state': (m, [vcpu]) => ioctlSetNestedState(m, vcpu!),
   'set-vapic-addr': (m, [vcpu, gpa]) => ioctlSetVapicAddr(m, vcpu!, gpa!),
   preempt: (m, [vcpu]) => resched_curr(m, vcpu!),
   'run-on': (m, [vcpu, cpu]) => set_next_task(m, vcpu!, cpu!),

@@ -17,6 +17,7 @@ import { INVALID_GFN } from './kvm/mmu_invalidate.ts';
 import { kvm_mmu_notifier_ops } from './kvm/mmu_notifier.ts';
 import { tdx_vcpu_create } from './kvm/tdx.ts';
 import { vmx_update_msr_bitmap_x2apic } from './kvm/vmx/msr_bitmap.ts';
+import { vmx_preemption_timer_fn } from './kvm/vmx/nested/preemption_timer.ts';
 import { pi_wakeup_handler } from './kvm/vmx/pi_blocking.ts';
 import { setPidPointer, vmx_alloc_ipiv_pid_table, writePidTable } from './kvm/vmx/pid_table.ts';
 import { vcpu_run } from './kvm/x86.ts';
@@ -28,11 +29,13 @@ import {
   hpaOfPiDesc,
   hvaOfApicAccessPage,
   hvaOfGuestPage,
+  INVALID_GPA,
 } from './state/addresses.ts';
 import { apicMapDirty } from './state/apic_map.ts';
 import { APIC_SPIV_APIC_ENABLED } from './state/apicdef.ts';
 import { redirection } from './state/ioapic.ts';
 import { firstFrame, pfn_to_hpa } from './state/machine.ts';
+import { cacheNames } from './state/nested.ts';
 import { POSTED_INTR_VECTOR } from './state/pi_desc.ts';
 import {
   type ActorConfig,
@@ -47,7 +50,14 @@ import { KVM_REQ } from './state/requests.ts';
 import { LAPIC_TIMER_ADVANCE_NS_INIT } from './state/timer.ts';
 import { hostVector, mpState } from './state/vcpu.ts';
 import { apicvInhibitReason, irqchipMode, quirk } from './state/vm.ts';
-import { cpuControl, exitControl, exitReason, pinControl, secondaryControl } from './state/vmcs.ts';
+import {
+  cpuControl,
+  exitControl,
+  exitReason,
+  otherMsr,
+  pinControl,
+  secondaryControl,
+} from './state/vmcs.ts';
 import { Machine, type Steps, scenarioActor } from './steps.ts';
 
 const LVT_MASKED = 0x1_0000;
@@ -137,7 +147,7 @@ const idsAlias = (config: MachineConfig): boolean => {
 
 /** @kvm arch/x86/kvm/vmx/vmx.c: init_vmcs */
 const resetVmcs = (m: Machine, index: number): void => {
-  const { vmcs01, apic, apic_base } = m.vcpu[index]!;
+  const { vmcs01, apic, apic_base, msr_bitmap } = m.vcpu[index]!;
   vmcs01.virtual_processor_id = index + 1;
   vmcs01.posted_intr_nv = POSTED_INTR_VECTOR;
   vmcs01.posted_intr_desc_addr = hpaOfPiDesc(index);
@@ -162,6 +172,10 @@ const resetVmcs = (m: Machine, index: number): void => {
   if (m.vm.enable_ipiv && apic.apicv_active) cpu.push(cpuControl.TERTIARY);
   for (const bit of cpu) vmcs01.cpu_based_vm_exec_control.set(bit);
   vmx_update_msr_bitmap_x2apic(m, index);
+  for (const bit of [otherMsr.SPEC_CTRL, otherMsr.PRED_CMD, otherMsr.FLUSH_CMD]) {
+    msr_bitmap.other_read.set(bit);
+    msr_bitmap.other_write.set(bit);
+  }
 };
 
 const addSlot = (
@@ -199,6 +213,7 @@ const chooseVm = (m: Machine): void => {
   vm.x2apic_broadcast_quirk_disabled = chosen.x2apicBroadcastQuirkDisabled;
   vm.disabled_quirks.setWord(0, chosen.disabledQuirks);
   vm.vector_hashing = chosen.vectorHashing;
+  vm.enable_vmx = chosen.nested;
   vm.apic_bus_cycle_ns = chosen.apicBusCycleNs;
   vm.tsc_khz = chosen.tscKhz;
   vm.bsp_vcpu_id = chosen.bspId;
@@ -219,7 +234,10 @@ const addGuestMemory = (m: Machine): void => {
     const pages = Math.min(slotPages, memoryPages - gfn);
     addSlot(m, id, gfn, { pages, hva: hvaOfGuestPage(gfn) });
   }
-  for (let gfn = 0; gfn < memoryPages; gfn++) addPte(m, hvaOfGuestPage(gfn));
+  const pfnmap = vmConfigOf(m.config).guestMemory === 'unmanaged';
+  for (let gfn = 0; gfn < memoryPages; gfn++) {
+    m.pte[addPte(m, hvaOfGuestPage(gfn))]!.pfnmap = pfnmap;
+  }
 };
 
 const buildVm = (m: Machine): void => {
@@ -233,6 +251,11 @@ const buildVm = (m: Machine): void => {
   vm.mmu_invalidate_range_start = INVALID_GFN;
   vm.mmu_invalidate_range_end = INVALID_GFN;
   for (const frame of m.frame) frame.has_struct_page = true;
+  for (const context of vm.nested_context) {
+    context.gpa = INVALID_GPA;
+    context.vcpu = -1;
+    emptyCaches(context.caches);
+  }
   for (let i = 0; i < config.vcpus; i++) alloc_page(m);
   addGuestMemory(m);
   addSlot(m, APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, apicAccessGfn, {
@@ -246,6 +269,31 @@ const buildVm = (m: Machine): void => {
   if (vm.enable_ipiv) vmx_alloc_ipiv_pid_table(m);
 };
 
+type Caches = Machine['vcpu'][number]['nested']['caches'];
+
+const emptyCaches = (caches: Caches): void => {
+  for (const name of cacheNames) {
+    const gpc = caches[name];
+    gpc.gpa = INVALID_GPA;
+    gpc.pfn = -1;
+    gpc.khva_pfn = -1;
+    gpc.vcpu = -1;
+  }
+};
+
+/** Nothing of VMX is in use. @kvm arch/x86/kvm/vmx/vmx.c: __vmx_vcpu_reset */
+const resetNested = (m: Machine, index: number): void => {
+  const { nested } = m.vcpu[index]!;
+  nested.vmxon_ptr = INVALID_GPA;
+  nested.current_vmptr = INVALID_GPA;
+  nested.hv_evmcs_vmptr = INVALID_GPA;
+  nested.posted_intr_nv = -1;
+  nested.l1_tpr_threshold = -1;
+  nested.context = -1;
+  nested.cached_vmcs12.vm_exit_reason = exitReason.NONE;
+  emptyCaches(nested.caches);
+};
+
 const buildVcpu = (m: Machine, index: number): void => {
   const vcpu = m.vcpu[index]!;
   const { id, mode, lvtCmci, interrupts } = vcpuConfigOf(m.config, index);
@@ -256,9 +304,8 @@ const buildVcpu = (m: Machine, index: number): void => {
   vcpu.mp_state = mpState.RUNNABLE;
   setMode(m, index, mode);
   vcpu.root_mmu.root = -1;
-  vcpu.nested_posted_intr_nv = -1;
-  vcpu.nested_l1_tpr_threshold = -1;
-  vcpu.nested_exit_reason = exitReason.NONE;
+  vcpu.guest_mmu.root = -1;
+  resetNested(m, index);
   vcpu.highest_stale_pending_ioapic_eoi = -1;
   vcpu.pending_external_vector = -1;
   vcpu.on_wakeup_list = -1;
@@ -282,9 +329,10 @@ const settle = (m: Machine): void => {
   const pfn = m.pte.find((pte) => pte.used && pte.hva === hvaOfApicAccessPage)!.pfn;
   const [root] = m.ept;
   root!.used = true;
+  root!.eptp12 = INVALID_GPA;
   root!.refcount = m.vcpu.length;
   // Without APICv KVM maps nothing there: every access is emulated.
-  if (kvm_apicv_activated(m)) mapSpte(m, 0, apicAccessGfn, pfn);
+  if (kvm_apicv_activated(m)) mapSpte(m, 0, apicAccessGfn, { pfn, l1Gfn: apicAccessGfn });
   for (const vcpu of m.vcpu) {
     vcpu.requests.clearAll();
     for (const request of vcpu.spec.request) request.taken = request.published;
@@ -312,14 +360,17 @@ const runProgram = scenarioActor(function* scenarioProgram(m: Machine, program: 
   }
 });
 
+/** What the timers of a vCPU do, by `hostTimer`. */
+const timerCallbacks = [apic_timer_fn, vmx_preemption_timer_fn];
+
 const mainOf = (m: Machine, actor: ActorConfig): Steps<unknown> => {
   switch (actor.kind) {
     case 'vcpu':
-      return vcpu_run(m, actor.index, actor.program);
+      return vcpu_run(m, actor.index, actor.program, actor.l2 ?? []);
     case 'irq':
       return hostInterrupts(m, actor.index);
     case 'timer':
-      return hrtimer_interrupt(m, actor.index, apic_timer_fn);
+      return hrtimer_interrupt(m, actor.index, timerCallbacks);
     case 'kworker':
       return process_one_work(m, eoiInjectDue, kvm_ioapic_eoi_inject_work);
     case 'mm':

@@ -171,7 +171,8 @@ export class Thread {
 
 /** What the host calls around a change of the primary page table; KVM registers its own at boot. */
 export interface MmuNotifierOps {
-  invalidate_range_start(m: Machine, hva: number): Steps<void>;
+  /** without `mayBlock` the OOM killer reaps a process whose vCPUs should all have stopped */
+  invalidate_range_start(m: Machine, hva: number, mayBlock: boolean): Steps<void>;
   /** the secondary hook, called when the primary entry is gone */
   invalidate_range(m: Machine, hva: number): Steps<void>;
   invalidate_range_end(m: Machine, hva: number): Steps<void>;
@@ -211,6 +212,7 @@ export class Machine {
       vcpus: config.vcpus,
       actors: config.actors.length,
       frames: config.frames,
+      memoryPages: config.memoryPages,
     });
     this.arena = new Arena(this.layout.bytes >>> 2);
     const view = viewOf<MachineView>(this.arena, this.layout);

@@ -29,7 +29,7 @@ export const storyPaths = (page: GuestPage): string[] => {
 /** The newest in their order; a write of the same value counts only where it can be a stale one. */
 export const storyOf = (events: readonly PageEvent[]): PageEvent[] =>
   events
-    .filter(({ path, from, to }) => from !== to || path.endsWith('apic_access_addr'))
+    .filter(({ path, from, to }) => from !== to || /vmcs0[12]\.\w+_addr$/.test(path))
     .sort((a, b) => a.step - b.step)
     .slice(-eventsMax);
 

@@ -1,12 +1,14 @@
 // Who points to which page frame: the page table, EPT roots, TLBs, the VMCS and registers.
 
-import type { MachineView } from '../../main/sim/state/machine.ts';
+import { apicAccessGfn, INVALID_GPA } from '../../main/sim/state/addresses.ts';
+import { type MachineView, PAGE_SIZE } from '../../main/sim/state/machine.ts';
+import { namesIn } from '../step/label.ts';
 import type { State } from '../stores/position.ts';
 import { framesOf } from '../stores/stacks.ts';
+import { nestedPages, nestedPointersTo } from './nested_pointers.ts';
+import { hvaOf, type Trouble, troubleOf } from './translate.ts';
 
-export type Holder = 'pte' | 'ept' | 'tlb' | 'vmcs' | 'register';
-
-export type Trouble = 'freed' | 'stale';
+export type Holder = 'pte' | 'ept' | 'tlb' | 'vmcs' | 'cache' | 'map' | 'register';
 
 /** Something that names a page frame. */
 export interface Pointer {
@@ -14,6 +16,8 @@ export interface Pointer {
   readonly path: string;
   readonly holder: Holder;
   readonly name: string;
+  /** what sentences call it, where that is not the name */
+  readonly full?: string;
   readonly detail: string;
   readonly pfn: number;
   /** false if the entry is cleared, so that nobody goes through it */
@@ -45,23 +49,31 @@ export interface MemoryMap {
   readonly frames: readonly FrameBox[];
 }
 
-const pageSize = 4096;
-const apicGfn = 0xfee00;
+export type Found = Omit<Pointer, 'trouble'>;
 
-type Found = Omit<Pointer, 'trouble'>;
+type Root = MachineView['ept'][number];
 
-const hvaOf = (m: MachineView, gfn: number): number => {
-  const slot = m.vm.memslot.find(
-    (one) => one.used && gfn >= one.base_gfn && gfn < one.base_gfn + one.npages,
-  );
-  return slot === undefined ? -1 : slot.userspace_addr + (gfn - slot.base_gfn) * pageSize;
+const isEpt02 = (root: Root | undefined): root is Root =>
+  root !== undefined && root.eptp12 !== INVALID_GPA;
+
+/** Frame number of L1 behind one of a root's guest; an EPT02 maps frames of L2. */
+const l1GfnIn = (root: Root | undefined, gfn: number): number => {
+  if (!isEpt02(root)) return gfn;
+  const entries = root.spte.filter((spte) => spte.gfn === gfn && spte.pfn > 0);
+  return (entries.find(({ present }) => present) ?? entries[0])?.l1_gfn ?? gfn;
 };
 
-const gfnsOf = (m: MachineView): number[] => {
-  const found = new Set<number>([apicGfn]);
-  for (const root of m.ept) for (const spte of root.spte) if (spte.present) found.add(spte.gfn);
-  for (const cpu of m.cpu) for (const entry of cpu.tlb) if (entry.valid) found.add(entry.gfn);
-  return [...found].sort((a, b) => b - a);
+/** The APIC's page first, then those that an L2 uses, then the rest. */
+const gfnsOf = (m: MachineView, named: ReadonlyMap<number, string>): number[] => {
+  const found = new Set<number>();
+  for (const root of m.ept)
+    for (const spte of root.spte) if (spte.present) found.add(l1GfnIn(root, spte.gfn));
+  for (const cpu of m.cpu)
+    for (const entry of cpu.tlb) {
+      if (entry.valid) found.add(l1GfnIn(m.ept[entry.ep4ta], entry.gfn));
+    }
+  const rest = [...found].sort((a, b) => b - a);
+  return [...new Set([apicAccessGfn, ...named.keys(), ...rest])];
 };
 
 const ptesOf = (m: MachineView, gfn: number): Found[] => {
@@ -86,16 +98,20 @@ const ptesOf = (m: MachineView, gfn: number): Found[] => {
 const sptesOf = (m: MachineView, gfn: number): Found[] =>
   m.ept.flatMap((root, r) => {
     if (!root.used) return [];
+    const ofL2 = isEpt02(root);
     const entries = root.spte.flatMap((spte, i) =>
-      spte.gfn === gfn && spte.pfn > 0 ? [{ index: i, spte }] : [],
+      (ofL2 ? spte.l1_gfn : spte.gfn) === gfn && spte.pfn > 0 ? [{ index: i, spte }] : [],
     );
     const shown = entries.find((one) => one.spte.present) ?? entries[0];
+    // A root of L2 has few of the pages: where it never had one, it is not told of.
+    if (ofL2 && shown === undefined) return [];
     const live = shown?.spte.present === true;
+    const name = ofL2 ? rootName(r, root) : `EPT root ${r}`;
     return [
       {
         path: shown === undefined ? '' : `ept[${r}].spte[${shown.index}].pfn`,
         holder: 'ept' as const,
-        name: `EPT root ${r}`,
+        name,
         detail: live ? 'present' : 'no entry',
         pfn: live ? (shown?.spte.pfn ?? -1) : -1,
         live,
@@ -104,23 +120,27 @@ const sptesOf = (m: MachineView, gfn: number): Found[] =>
     ];
   });
 
+/** An EPT02 by the EPTP of L1 that it stands for. */
+const rootName = (r: number, { eptp12 }: Root): string =>
+  eptp12 === 0 ? `EPT02 ${r}: no EPT12` : `EPT02 ${r}: EPTP 0x${eptp12.toString(16)}`;
+
 const tlbOf = (m: MachineView, gfn: number): Found[] =>
   m.cpu.flatMap((cpu, c) =>
-    cpu.tlb.flatMap((entry, i) =>
-      entry.valid && entry.gfn === gfn
-        ? [
-            {
-              path: `cpu[${c}].tlb[${i}].pfn`,
-              holder: 'tlb' as const,
-              name: `cpu${c} TLB`,
-              detail: `EPT root ${entry.ep4ta}`,
-              pfn: entry.pfn,
-              live: true,
-              cpu: c,
-            },
-          ]
-        : [],
-    ),
+    cpu.tlb.flatMap((entry, i) => {
+      const root = m.ept[entry.ep4ta];
+      if (!entry.valid || l1GfnIn(root, entry.gfn) !== gfn) return [];
+      return [
+        {
+          path: `cpu[${c}].tlb[${i}].pfn`,
+          holder: 'tlb' as const,
+          name: isEpt02(root) ? `cpu${c} TLB, of L2` : `cpu${c} TLB`,
+          detail: `EPT root ${entry.ep4ta}`,
+          pfn: entry.pfn,
+          live: true,
+          cpu: c,
+        },
+      ];
+    }),
   );
 
 const vmcsOf = (m: MachineView): Found[] =>
@@ -130,8 +150,9 @@ const vmcsOf = (m: MachineView): Found[] =>
       path: `vcpu[${v}].vmcs01.apic_access_addr`,
       holder: 'vmcs',
       name: `vcpu${v} APIC_ACCESS`,
+      full: `vcpu${v} APIC_ACCESS_ADDR`,
       detail: address === 0 ? 'not set' : `0x${address.toString(16)}`,
-      pfn: address === 0 ? -1 : Math.floor(address / pageSize),
+      pfn: address === 0 ? -1 : Math.floor(address / PAGE_SIZE),
       live: address !== 0,
       cpu: v,
     };
@@ -143,8 +164,7 @@ const registersOf = (state: State): Found[] =>
     const frame = framesOf(state.words, state.of.actors, a)[0];
     const site = frame && state.of.sites.get(frame.site);
     if (frame === undefined || site === undefined || !/apic/i.test(site.function)) return [];
-    const names = [...site.label.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
-    const pfn = frame.locals[names.indexOf('pfn')];
+    const pfn = frame.locals[namesIn(site.label).indexOf('pfn')];
     if (pfn === undefined || (pfn | 0) <= 0) return [];
     const match = /^vcpu(\d+)$/.exec(actor);
     return [
@@ -160,40 +180,50 @@ const registersOf = (state: State): Found[] =>
     ];
   });
 
-const troubleOf = (m: MachineView, found: Found, mapped: number): Trouble | undefined => {
-  if (!found.live || found.pfn < 0) return undefined;
-  if (m.frame[found.pfn]?.freed === true) return 'freed';
-  return mapped >= 0 && found.pfn !== mapped ? 'stale' : undefined;
-};
-
-const pageOf = (state: State, gfn: number): GuestPage => {
+const pageOf = (state: State, gfn: number, name: string | undefined): GuestPage => {
   const m = state.machine;
+  const isApic = gfn === apicAccessGfn;
   const ptes = ptesOf(m, gfn);
   const mapped = ptes.find((one) => one.live)?.pfn ?? -1;
   const found = [
     ...ptes,
     ...sptesOf(m, gfn),
     ...tlbOf(m, gfn),
-    ...(gfn === apicGfn ? [...vmcsOf(m), ...registersOf(state)] : []),
+    ...nestedPointersTo(m, gfn),
+    ...(isApic ? [...vmcsOf(m), ...registersOf(state)] : []),
   ];
   return {
     gfn,
     mapped,
-    name: gfn === apicGfn ? 'APIC-access page' : 'guest memory',
-    pointers: found.map((one) => ({ ...one, trouble: troubleOf(m, one, mapped) })),
+    name: name ?? (isApic ? 'APIC-access page' : 'guest memory'),
+    pointers: found.map((one) => ({
+      ...one,
+      trouble: one.live ? troubleOf(m, one.pfn, mapped) : undefined,
+    })),
   };
 };
 
 const frameState = (frame: { freed: boolean; allocated: boolean }): FrameBox['state'] =>
   frame.freed ? 'freed' : frame.allocated ? 'allocated' : 'free';
 
+/** Frames beside their pages: with many pages the arrows are told apart better so. */
+const inOrderOf = (pages: readonly GuestPage[], frames: readonly FrameBox[]): FrameBox[] => {
+  const order = pages.flatMap((page) => page.pointers.map(({ pfn }) => pfn));
+  const place = (pfn: number): number => {
+    const first = order.indexOf(pfn);
+    return first < 0 ? order.length : first;
+  };
+  return [...frames].sort((a, b) => place(a.pfn) - place(b.pfn));
+};
+
 /** The pages that somebody has a translation of, and the frames that are or were used for them. */
 export const memoryMapOf = (state: State): MemoryMap => {
   const m = state.machine;
-  const pages = gfnsOf(m).map((gfn) => pageOf(state, gfn));
-  const named = new Set(pages.flatMap((page) => page.pointers.map((pointer) => pointer.pfn)));
+  const named = nestedPages(m);
+  const pages = gfnsOf(m, named).map((gfn) => pageOf(state, gfn, named.get(gfn)));
+  const pointed = new Set(pages.flatMap((page) => page.pointers.map((pointer) => pointer.pfn)));
   const frames = m.frame.flatMap((frame, pfn) =>
-    named.has(pfn) || frame.freed
+    pointed.has(pfn) || frame.freed
       ? [
           {
             pfn,
@@ -205,11 +235,8 @@ export const memoryMapOf = (state: State): MemoryMap => {
         ]
       : [],
   );
-  return { pages, frames };
+  return { pages, frames: named.size === 0 ? frames : inOrderOf(pages, frames) };
 };
-
-const nameInFull = (pointer: Pointer): string =>
-  pointer.holder === 'vmcs' ? `vcpu${pointer.cpu} APIC_ACCESS_ADDR` : pointer.name;
 
 /** Contradictions between the pointers to a page, one sentence each. */
 export const verdictsOf = (map: MemoryMap): { text: string; pointer: Pointer }[] =>
@@ -222,7 +249,10 @@ export const verdictsOf = (map: MemoryMap): { text: string; pointer: Pointer }[]
           ? 'the primary page table maps no frame for it'
           : `the primary page table maps pfn ${page.mapped}`;
       return [
-        { pointer, text: `${nameInFull(pointer)} names pfn ${pointer.pfn}${fate}; ${truth}.` },
+        {
+          pointer,
+          text: `${pointer.full ?? pointer.name} names pfn ${pointer.pfn}${fate}; ${truth}.`,
+        },
       ];
     }),
   );

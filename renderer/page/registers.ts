@@ -1,4 +1,4 @@
-// The register page of a local APIC: its 64 rows of 16 bytes, and what each register says.
+// The registers of an APIC, in KVM's page or in that of an L2: 64 rows of 16 bytes.
 
 import type { RecordType } from '../../main/sim/arena/fields.ts';
 import { type Leaf, type LeafIndex, leafAt } from '../../main/sim/arena/leaves.ts';
@@ -13,23 +13,43 @@ export interface PageRow {
   /** the register at the row's start, or the part of a vector register that it holds */
   readonly leaf: Leaf | undefined;
   readonly name: string;
+  /** the path of its first word */
+  readonly path: string;
   /** of a vector register, which 32 vectors the row holds, else −1 */
   readonly part: number;
 }
 
-/** The rows of the page of a vCPU. */
-export const pageOf = (layout: RecordType, index: LeafIndex, vcpu: number): PageRow[] => {
-  const first = leafAt(layout, `vcpu[${vcpu}].apic.id`);
-  if (first === undefined) return [];
-  const base = first.word - 0x20 / 4;
+/** Where KVM keeps the registers of the local APIC of a vCPU; −1 if the layout has none. */
+export const wordOfLapic = (layout: RecordType, vcpu: number): number => {
+  const id = leafAt(layout, `vcpu[${vcpu}].apic.id`);
+  return id === undefined ? -1 : id.word - 0x20 / 4;
+};
+
+/** The page of an L2: the frame that holds it, and its first word. */
+export interface FramePage {
+  readonly pfn: number;
+  readonly word: number;
+}
+
+/** The rows of the page of a vCPU, or of an L2 on it, whose registers have the same places. */
+export const pageOf = (
+  layout: RecordType,
+  index: LeafIndex,
+  vcpu: number,
+  ofL2?: FramePage,
+): PageRow[] => {
+  const base = wordOfLapic(layout, vcpu);
+  if (base < 0) return [];
   return Array.from({ length: pageRows }, (_, i) => {
-    const word = base + i * 4;
-    const leaf = index.at(word).find((one) => one.path.startsWith(`vcpu[${vcpu}].apic.`));
-    const part = leaf?.kind === 'bits' ? (word - leaf.word) / leaf.step : -1;
+    const known = base + i * 4;
+    const leaf = index.at(known).find((one) => one.path.startsWith(`vcpu[${vcpu}].apic.`));
+    const part = leaf?.kind === 'bits' ? (known - leaf.word) / leaf.step : -1;
     const short = leaf?.path.split('.').at(-1) ?? '';
+    const offset = i * rowBytes;
     return {
-      offset: i * rowBytes,
-      word,
+      offset,
+      word: ofL2 === undefined ? known : ofL2.word + i * 4,
+      path: ofL2 === undefined ? (leaf?.path ?? '') : `frame[${ofL2.pfn}].data[${offset}]`,
       leaf,
       part,
       name: part < 0 ? short : `${short} ${hex2(part * 32)}–${hex2(part * 32 + 31)}`,

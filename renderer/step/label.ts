@@ -6,11 +6,18 @@ const requestNames = new Map<number, string>(
   Object.entries(KVM_REQ).map(([name, number]) => [number, name]),
 );
 
-/** Fills the placeholders of a label in their order. */
+const placeholder = /\{(\w+)\}/g;
+
+/** The names of the values in their order; a name that comes again stands for the same value. */
+export const namesIn = (label: string): string[] => [
+  ...new Set([...label.matchAll(placeholder)].map(([, name]) => name!)),
+];
+
+/** Fills the placeholders of a label. */
 export const filledLabel = (label: string, locals: readonly number[]): string => {
-  let next = 0;
-  return label.replace(/\{(\w+)\}/g, (_, name: string) => {
-    const value = locals[next++];
+  const names = namesIn(label);
+  return label.replace(placeholder, (_, name: string) => {
+    const value = locals[names.indexOf(name)];
     return value === undefined ? name : localText(name, value);
   });
 };

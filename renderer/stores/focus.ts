@@ -10,6 +10,8 @@ export const useFocus = defineStore('focus', () => {
   const recordings = useRecordings();
   const at = usePosition();
   const vcpu = shallowRef(0);
+  /** the level of guest whose APIC is shown */
+  const apicOf = shallowRef<1 | 2>(1);
   /** path of the selected field, or '' */
   const field = shallowRef('');
   /** text of the filter over the state */
@@ -48,5 +50,5 @@ export const useFocus = defineStore('focus', () => {
     field.value = '';
   };
 
-  return { vcpu, vcpus, field, filter, filterWanted, look, leave };
+  return { vcpu, vcpus, apicOf, field, filter, filterWanted, look, leave };
 });

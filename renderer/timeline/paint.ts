@@ -2,7 +2,7 @@
 
 import type { Overview } from '../../preload/api.ts';
 import { type ThemeName, token } from '../theme/theme.ts';
-import { onWho, whoColour } from '../theme/who.ts';
+import { levelNames, onWho, whoColour } from '../theme/who.ts';
 import { axisHeight, type Geometry, gutter, laneTop, tickSpan, xOf } from './geometry.ts';
 import type { StepBrief, StepRun } from './runs.ts';
 
@@ -69,6 +69,20 @@ const paintLaneNames = (c: Context, p: Picture): void => {
     c.fillStyle = token('--text');
     c.font = '12px "Inter Variable", sans-serif';
     c.fillText(actor, 12, top + g.laneHeight / 2 + 0.5);
+  }
+};
+
+/** What the lightness of blocks means, in the corner above the names. */
+const paintLegend = (c: Context, p: Picture): void => {
+  const actor = p.actors.find((name) => name.startsWith('vcpu')) ?? '';
+  const each = Math.floor((gutter - 4) / levelNames.length);
+  c.font = small;
+  for (const [level, name] of levelNames.entries()) {
+    const x = 4 + level * each;
+    c.fillStyle = whoColour(p.theme, actor, level);
+    c.fillRect(x, axisHeight / 2 - 5, 7, 10);
+    c.fillStyle = token('--text-dim');
+    c.fillText(name, x + 9, axisHeight / 2 + 0.5);
   }
 };
 
@@ -254,4 +268,5 @@ export const paint = (c: Context, p: Picture): void => {
   paintMarks(c, p);
   paintPlayhead(c, p);
   paintLaneNames(c, p);
+  paintLegend(c, p);
 };

@@ -1,4 +1,4 @@
-// The fields of vmcs01 in the order of their encodings, with what their values mean.
+// The fields of the VMCSs in the order of their encodings, with what their values mean.
 
 import {
   differsAt,
@@ -13,25 +13,50 @@ export interface VmcsField {
   readonly leaf: Leaf;
   readonly name: string;
   readonly encoding: string;
-  readonly width: string;
 }
 
-const widths = ['16 bits', '64 bits', '32 bits', 'natural'] as const;
+const encodingOf = (tag: number): string =>
+  tag < 0 ? '' : `0x${tag.toString(16).padStart(4, '0')}`;
 
-/** Bits 14:13 of an encoding are the width. */
-const widthOf = (encoding: number): string => widths[((encoding >>> 13) & 3) as 0 | 1 | 2 | 3];
-
-export const vmcsFields = (index: LeafIndex, vcpu: number): VmcsField[] => {
-  const prefix = `vcpu[${vcpu}].vmcs01.`;
-  return index.leaves
+const membersOf = (index: LeafIndex, prefix: string): { name: string; leaf: Leaf }[] =>
+  index.leaves
     .filter((leaf) => leaf.path.startsWith(prefix))
-    .map((leaf) => ({
-      leaf,
-      name: leaf.path.slice(prefix.length),
-      encoding: leaf.tag < 0 ? '' : `0x${leaf.tag.toString(16).padStart(4, '0')}`,
-      width: leaf.tag < 0 ? '' : widthOf(leaf.tag),
-    }))
+    .map((leaf) => ({ name: leaf.path.slice(prefix.length), leaf }));
+
+export const vmcsFields = (index: LeafIndex, vcpu: number): VmcsField[] =>
+  membersOf(index, `vcpu[${vcpu}].vmcs01.`)
+    .map(({ name, leaf }) => ({ leaf, name, encoding: encodingOf(leaf.tag) }))
     .sort((a, b) => a.leaf.tag - b.leaf.tag);
+
+/** One field as the three VMCSs of a vCPU have it. */
+export interface VmcsLine {
+  readonly tag: number;
+  readonly name: string;
+  readonly encoding: string;
+  readonly vmcs01: Leaf | undefined;
+  readonly vmcs12: Leaf | undefined;
+  readonly vmcs02: Leaf | undefined;
+}
+
+/** The fields of all three; where KVM's vmcs12 has another name, that of the VMCS counts. */
+export const vmcsLines = (index: LeafIndex, vcpu: number): VmcsLine[] => {
+  const byTag = (prefix: string) =>
+    new Map(membersOf(index, prefix).map((one) => [one.leaf.tag, one]));
+  const own = byTag(`vcpu[${vcpu}].vmcs01.`);
+  const run = byTag(`vcpu[${vcpu}].vmcs02.`);
+  const kept = byTag(`vcpu[${vcpu}].nested.cached_vmcs12.`);
+  const tags = new Set([...own.keys(), ...run.keys(), ...kept.keys()]);
+  return [...tags]
+    .filter((tag) => tag >= 0)
+    .sort((a, b) => a - b)
+    .map((tag) => ({
+      tag,
+      name: (own.get(tag) ?? run.get(tag) ?? kept.get(tag))?.name ?? '',
+      encoding: encodingOf(tag),
+      vmcs01: own.get(tag)?.leaf,
+      vmcs12: kept.get(tag)?.leaf,
+      vmcs02: run.get(tag)?.leaf,
+    }));
 };
 
 /** The number as hardware has it. */
@@ -41,13 +66,20 @@ export const rawText = (words: Uint32Array, leaf: Leaf): string => {
   return `0x${Number(value).toString(16)}`;
 };
 
+/** In few characters: without leading zeros, and all ones as hardware's "none". */
+export const shortText = (words: Uint32Array, leaf: Leaf): string => {
+  const raw = rawText(words, leaf);
+  return leaf.width === 64 && /^0xf{16}$/.test(raw) ? '~0' : raw.replace(/^0x0+(?=.)/, '0x');
+};
+
 /** In words: names of set bits, or of the value. */
 export const decodedText = (words: Uint32Array, leaf: Leaf): string => {
   const text = textOf(words, leaf);
   if (leaf.kind === 'bits') return text.slice(1, -1);
   if (typeof leaf.format === 'object') return text === rawText(words, leaf) ? '' : text;
   const value = valueAt(words, leaf);
-  if (leaf.path.endsWith('ept_pointer') && typeof value === 'number') return rootText(value);
+  if (/vmcs0[12]\.ept_pointer$/.test(leaf.path) && typeof value === 'number')
+    return rootText(value);
   if (leaf.format === 'hpa' && typeof value === 'number') return frameText(value);
   if (leaf.path.endsWith('guest_intr_status') && typeof value === 'number') {
     return `RVI 0x${(value & 0xff).toString(16)}, SVI 0x${(value >>> 8).toString(16)}`;
@@ -84,7 +116,8 @@ export interface Bit {
   readonly change: 'set' | 'cleared' | undefined;
 }
 
-const bitsOf = (words: Uint32Array, leaf: Leaf): string[] =>
+/** Names of the bits that are set. */
+export const bitsOf = (words: Uint32Array, leaf: Leaf): string[] =>
   textOf(words, leaf).slice(1, -1).split(' ').filter(Boolean);
 
 /** The bits of a control that are set, and those that the step cleared. */

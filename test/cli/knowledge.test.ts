@@ -13,7 +13,7 @@ test.each(['profiles', 'switches', 'invariants'])('%s have ids and summaries', a
   expect(status).toBe(0);
   expect(json.length).toBeGreaterThan(2);
   for (const { id, summary } of json) {
-    expect(id).toMatch(/^[a-z0-9.-]+$/);
+    expect(id).toMatch(/^[a-z0-9._-]+$/);
     expect(summary).not.toBe('');
   }
 });

@@ -43,14 +43,16 @@ export const newSession = (change: (api: Api) => Api = (api) => api) => {
   return { asked };
 };
 
-/** A session in which a bundled scenario was recorded. */
-export const recorded = async (id: string, change?: (api: Api) => Api) => {
+/** A session in which a scenario was recorded. */
+export const recordedText = async (name: string, text: string, change?: (api: Api) => Api) => {
   const session = newSession(change);
   const recordings = useRecordings();
   const position = usePosition();
-  if (!(await recordings.run({ name: id, text: libraryText(id) }))) {
-    throw new Error(recordings.fault);
-  }
+  if (!(await recordings.run({ name, text }))) throw new Error(recordings.fault);
   await settled();
   return { ...session, recordings, position };
 };
+
+/** The same with a bundled scenario. */
+export const recorded = (id: string, change?: (api: Api) => Api) =>
+  recordedText(id, libraryText(id), change);

@@ -25,6 +25,7 @@ test('placeholders of a label are filled in their order', () => {
   expect(filledLabel('map gfn {gfn} to {pfn}', [0xfee00, 3])).toBe('map gfn 0xfee00 to 3');
   expect(filledLabel('is {request} set?', [25])).toBe('is APIC_PAGE_RELOAD set?');
   expect(filledLabel('look up {pfn}', [])).toBe('look up pfn');
+  expect(filledLabel('set {vector}; SVI = {vector}', [0x61, 5])).toBe('set 0x61; SVI = 0x61');
   expect(localText('pfn', 0xffff_ffff)).toBe('none');
 });
 

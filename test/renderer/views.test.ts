@@ -25,7 +25,7 @@ import {
 import { clamped, following, zoomed } from '../../renderer/timeline/range.ts';
 import { vmcsFields } from '../../renderer/vmcs/fields.ts';
 
-const layout = layoutOf({ vcpus: 2, actors: 3, frames: 4 });
+const layout = layoutOf({ vcpus: 2, actors: 3, frames: 4, memoryPages: 0 });
 const index = new LeafIndex(layout);
 
 test('the tree shows what is opened, and with a filter what passes it with its parents', () => {

@@ -9,7 +9,7 @@ import { plural, status, table } from '../output.ts';
 import type { Run } from '../program.ts';
 
 /** Sizes of the machine whose fields are listed; the rest repeats with a higher index. */
-const usual = { vcpus: 2, actors: 4, frames: limits.framesDefault };
+const usual = { vcpus: 2, actors: 4, frames: limits.framesDefault, memoryPages: 1 };
 
 export const fields: Run<[string | undefined]> = ({ output }, glob) => {
   const layout = layoutOf(usual);

@@ -1,4 +1,4 @@
-// KVM's in-kernel APIC, IOAPIC and APICv code as the subject of cases.
+// KVM's in-kernel APIC, IOAPIC, APICv and nested VMX code as the subject of cases.
 
 import { type AdapterSpec, adapter, type Plan, unused } from '../adapter.ts';
 import { type KvmBench, prepareVcpus } from './bench.ts';
@@ -35,5 +35,6 @@ const spec: Omit<AdapterSpec<KvmBench>, 'model'> = {
 };
 
 export const kvmLapic = adapter({ ...spec, model: 'kvm-lapic' });
+export const kvmNvmx = adapter({ ...spec, model: 'kvm-nvmx' });
 /** KVM's APIC is one of those that keep to the architecture. */
 export const lapicArch = adapter({ ...spec, model: 'lapic-arch' });

@@ -81,8 +81,14 @@ const actorsFor = (vcpus: number): ActorConfig[] => {
   ];
 };
 
-/** Frame 0, the APIC-access page, the page of guest memory, and one that is free. */
-const framesBesides = 4;
+/**
+ * Frame 0, the APIC-access page, one more, and two pages of L1 behind the register pages; one that
+ * is free.
+ */
+const framesBesides = 6;
+
+/** Guest memory: words that a case shares with the guest, pages of L1 that it names by address. */
+const memoryPages = 5;
 
 export interface Wanted {
   readonly vm: JsonObject;
@@ -96,8 +102,8 @@ export function bootFor({ given, profile }: Plan, { vm, vcpus }: Wanted): KvmBen
   }
   const config: MachineConfig = {
     vcpus: vcpus.length,
-    frames: vcpus.length + framesBesides,
-    memoryPages: 1,
+    frames: vcpus.length + framesBesides + memoryPages,
+    memoryPages,
     boot: 'settled',
     enableApicv: vm['apicv'] === true,
     vm: vmConfigOf(vm),

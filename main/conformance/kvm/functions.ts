@@ -31,15 +31,25 @@ import { apic_timer_fn, kvm_inject_apic_timer_irqs } from '#sim/kvm/lapic/timer_
 import { kvm_lapic_set_tpr, update_cr8_intercept } from '#sim/kvm/lapic/tpr.ts';
 import { kvm_lapic_sync_from_vapic, kvm_lapic_sync_to_vapic } from '#sim/kvm/lapic/vapic.ts';
 import { kvm_arch_vcpu_ioctl_set_mpstate } from '#sim/kvm/mp_state.ts';
-import { __nested_vmx_vmexit, nested_vmx_enter_non_root_mode } from '#sim/kvm/vmx/nested.ts';
+import { vmx_check_nested_events } from '#sim/kvm/vmx/nested/events.ts';
+import { nested_vmx_prepare_msr_bitmap } from '#sim/kvm/vmx/nested/msr_bitmap.ts';
+import { enter_vmx_operation } from '#sim/kvm/vmx/nested/operation.ts';
 import {
-  __kvm_apic_update_irr,
+  vmx_complete_nested_posted_interrupt,
+  vmx_has_nested_events,
+} from '#sim/kvm/vmx/nested/posted.ts';
+import { nested_vmx_enter_non_root_mode, nested_vmx_run } from '#sim/kvm/vmx/nested/run.ts';
+import { set_current_vmptr } from '#sim/kvm/vmx/nested/vmcs12.ts';
+import { __nested_vmx_vmexit } from '#sim/kvm/vmx/nested/vmexit.ts';
+import {
+  harvestOf,
   maxOf,
   updatedOf,
   vmx_deliver_interrupt,
   vmx_hwapic_isr_update,
   vmx_sync_pir_to_irr,
 } from '#sim/kvm/vmx/posted_intr.ts';
+import type { Program } from '#sim/state/program.ts';
 import { Call, type Machine, perform, type Steps } from '#sim/steps.ts';
 
 export type { KvmLapicIrq } from '#sim/kvm/lapic/destination.ts';
@@ -134,8 +144,15 @@ export interface KvmFunctions {
   /** packed: see maxOf and updatedOf */
   __kvm_apic_update_irr(m: Machine, vcpu: number): Does<number>;
   // nested.c
-  nested_vmx_enter_non_root_mode(m: Machine, vcpu: number): Does<unknown>;
+  enter_vmx_operation(m: Machine, vcpu: number): Does<void>;
+  set_current_vmptr(m: Machine, vcpu: number, vmptr: number): Does<void>;
+  nested_vmx_run(m: Machine, vcpu: number, program: Program, launch: boolean): Does<number>;
+  nested_vmx_prepare_msr_bitmap(m: Machine, vcpu: number): Does<boolean>;
+  nested_vmx_enter_non_root_mode(m: Machine, vcpu: number, fromL1: boolean): Does<number>;
   __nested_vmx_vmexit(m: Machine, vcpu: number): Does<void>;
+  vmx_check_nested_events(m: Machine, vcpu: number): Does<number>;
+  vmx_complete_nested_posted_interrupt(m: Machine, vcpu: number): Does<number>;
+  vmx_has_nested_events(m: Machine, vcpu: number, forInjection: boolean): Does<boolean>;
 }
 
 export const kvmFunctions: Partial<KvmFunctions> = {
@@ -162,7 +179,7 @@ export const kvmFunctions: Partial<KvmFunctions> = {
   kvm_lapic_sync_from_vapic,
   kvm_get_lapic_tscdeadline_msr,
   kvm_set_lapic_tscdeadline_msr,
-  __run_hrtimer: (m, vcpu) => __run_hrtimer(m, vcpu, apic_timer_fn),
+  __run_hrtimer: (m, vcpu) => __run_hrtimer(m, vcpu, [apic_timer_fn]),
   kvm_inject_apic_timer_irqs,
   kvm_vcpu_update_apicv,
   kvm_set_or_clear_apicv_inhibit,
@@ -175,9 +192,16 @@ export const kvmFunctions: Partial<KvmFunctions> = {
   vmx_sync_pir_to_irr,
   vmx_deliver_interrupt,
   vmx_hwapic_isr_update,
-  __kvm_apic_update_irr,
+  __kvm_apic_update_irr: harvestOf,
+  enter_vmx_operation,
+  set_current_vmptr,
+  nested_vmx_run,
+  nested_vmx_prepare_msr_bitmap,
   nested_vmx_enter_non_root_mode,
   __nested_vmx_vmexit,
+  vmx_check_nested_events,
+  vmx_complete_nested_posted_interrupt,
+  vmx_has_nested_events,
 };
 
 export const highestOf = maxOf;

@@ -7,6 +7,7 @@ import { readFrame, writeFrame } from '#sim/hw/memory.ts';
 import { hvaOfGuestPage } from '#sim/state/addresses.ts';
 import { apicEvent } from '#sim/state/lapic.ts';
 import { apicAttention } from '#sim/state/vcpu.ts';
+import { cpuControl } from '#sim/state/vmcs.ts';
 import type { Machine } from '#sim/steps.ts';
 import { type Give, type Json, type JsonObject, unused } from '../adapter.ts';
 import { type KvmBench, setRegister } from './bench.ts';
@@ -60,14 +61,14 @@ const blockers: Readonly<Record<string, (bench: KvmBench) => void>> = {
     m.vcpu[0]!.smi_pending = true;
   },
   'vmx-root': ({ m }) => {
-    m.vcpu[0]!.vmxon = true;
+    m.vcpu[0]!.nested.vmxon = true;
   },
   l2: (bench) => enterL2(bench, true),
 };
 
 const enterL2 = ({ m }: KvmBench, active: Json): void => {
   if (active !== true) return;
-  m.vcpu[0]!.vmxon = true;
+  m.vcpu[0]!.nested.vmxon = true;
   m.vcpu[0]!.guest_mode = true;
 };
 
@@ -131,13 +132,15 @@ export const givens: Readonly<Record<string, KvmGive>> = {
   vmcs01_svi: status(8),
   l2_active: enterL2,
   l2_posted_intr_nv: ({ m }, value) => {
-    m.vcpu[0]!.nested_posted_intr_nv = value === null ? -1 : numberOf(value);
+    m.vcpu[0]!.nested.posted_intr_nv = value === null ? -1 : numberOf(value);
   },
   vcpu_mode: ({ m }, value) => {
     m.vcpu[0]!.mode = numberFor(vcpuModes, value);
   },
   vmcs12_use_tpr_shadow: ({ m }, value) => {
-    m.vcpu[0]!.nested_tpr_shadow = value === true;
+    if (value === true) {
+      m.vcpu[0]!.nested.cached_vmcs12.cpu_based_vm_exec_control.set(cpuControl.TPR_SHADOW);
+    }
   },
   vapic_addr_set: (bench, value) => {
     if (value === true) useVapic(bench);
@@ -162,7 +165,7 @@ export const givens: Readonly<Record<string, KvmGive>> = {
     m.vcpu[0]!.apic.sipi_vector = numberOf(value);
   },
   nested_entry_pending: ({ m }, value) => {
-    m.vcpu[0]!.nested_run_pending = value === true;
+    m.vcpu[0]!.nested.nested_run_pending = value === true;
   },
   time_ns: ({ m }, value) => {
     m.vm.now = numberOf(value);

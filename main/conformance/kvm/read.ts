@@ -274,7 +274,7 @@ export const expects: Readonly<Record<string, Read<KvmBench>>> = {
   woken: (bench) =>
     vcpuOf(bench, bench.subject).stat.wakeups - bench.before[bench.subject]!.wakeups,
   kicked: (bench) => vcpuOf(bench, bench.subject).stat.kicks - bench.before[bench.subject]!.kicks,
-  nested_pi_pending: (bench) => vcpuOf(bench, bench.subject).nested_pi_pending,
+  nested_pi_pending: (bench) => vcpuOf(bench, bench.subject).nested.pi_pending,
   mp_state: (bench) => nameFor(mpStates, vcpuOf(bench, bench.subject).mp_state),
   pending_events: (bench) => pendingEvents(bench, bench.subject),
   nmi: (bench) => vcpuOf(bench, bench.subject).nmi_queued - bench.before[bench.subject]!.nmi_queued,

@@ -2,6 +2,7 @@
 
 import { KVM_REQ } from '#sim/state/requests.ts';
 import type { Machine } from '#sim/steps.ts';
+import type { Bench } from '../adapter.ts';
 import { type KvmBench, modeOf } from './bench.ts';
 import { done, isModelled, need } from './functions.ts';
 
@@ -59,7 +60,7 @@ export const harvest = ({ m }: KvmBench): void => {
 };
 
 /** Looks at the machine in a way that would change it, and takes the changes back. */
-export function peek<R>({ m }: KvmBench, look: () => R): R {
+export function peek<R>({ m }: Bench, look: () => R): R {
   m.arena.closeStep();
   const { position } = m.arena;
   try {

@@ -9,6 +9,10 @@ import { exitReason, secondaryControl } from '#sim/state/vmcs.ts';
 import type { Answer, Operate, Read, Tables } from '../adapter.ts';
 import { baseFor, type KvmBench, membersOf, registersOf, setBase } from './bench.ts';
 import { done, need } from './functions.ts';
+import { nestedBitmap } from './nested_bitmap.ts';
+import { nestedControls } from './nested_controls.ts';
+import { nestedEvents } from './nested_events.ts';
+import { nestedMerge } from './nested_merge.ts';
 import { actingVcpu, mmioWrite, readRegisterOf } from './ops.ts';
 import { deliverVirtualInterrupt, virtualEoi } from './processor.ts';
 import { passedThrough, perVcpuSets, pinsWith, wordsOf } from './read.ts';
@@ -84,7 +88,7 @@ const transitions: KvmTables = {
       return {};
     },
     'enter-l2': ({ m }) => {
-      done(m, 0, need('nested_vmx_enter_non_root_mode')(m, 0));
+      done(m, 0, need('nested_vmx_enter_non_root_mode')(m, 0, true));
       return {};
     },
     'exit-l2': ({ m }) => {
@@ -231,8 +235,9 @@ function mpStateAtExit({ m }: KvmBench): number {
  * ("in case we halted in L2", nested.c); anything else at the end is a fault.
  */
 const mpStateOfEvents: Read<KvmBench> = (bench) => {
-  const { nested_exit_reason, mp_state } = bench.m.vcpu[0]!;
-  if (nested_exit_reason === exitReason.NONE) return nameFor(mpStates, mp_state);
+  const { nested, mp_state } = bench.m.vcpu[0]!;
+  const { vm_exit_reason: reason } = nested.cached_vmcs12;
+  if (reason === exitReason.NONE) return nameFor(mpStates, mp_state);
   if (mp_state === mpState.RUNNABLE) return nameFor(mpStates, mpStateAtExit(bench));
   throw new Error(`L1 runs with mp_state ${nameFor(mpStates, mp_state)} after the exit from L2`);
 };
@@ -243,9 +248,9 @@ const acceptEvents: Operate<KvmBench> = ({ m }) => {
 };
 
 const nestedExit: Read<KvmBench> = ({ m }) => {
-  const { nested_exit_reason, nested_exit_qualification } = m.vcpu[0]!;
-  if (nested_exit_reason === exitReason.NONE) return null;
-  return { exit_reason: nested_exit_reason, exit_qualification: nested_exit_qualification };
+  const { vm_exit_reason: reason, exit_qualification } = m.vcpu[0]!.nested.cached_vmcs12;
+  if (reason === exitReason.NONE) return null;
+  return { exit_reason: reason, exit_qualification };
 };
 
 const initSipi: KvmTables = {
@@ -278,8 +283,8 @@ const tprThreshold: KvmTables = {
   },
   expects: {
     vmcs01_tpr_threshold: ({ m }) => ifWritten(m.vcpu[0]!.vmcs01.tpr_threshold, untouched),
-    deferred_to_nested_exit: ({ m }) => ifWritten(m.vcpu[0]!.nested_l1_tpr_threshold, -1),
-    // There is no vmcs02 in the model: this key proves nothing until there is one.
+    deferred_to_nested_exit: ({ m }) => ifWritten(m.vcpu[0]!.nested.l1_tpr_threshold, -1),
+    // vmcs02 is none of the fields that the model writes here.
     vmcs02_tpr_threshold: () => null,
   },
 };
@@ -315,4 +320,10 @@ export const suites: Readonly<Record<string, KvmTables>> = {
   'lapic.icr.readback': icrReadback,
   'kvm.apicv.sync_pir_to_irr': syncPir,
   'kvm.apicv.pir_merge': pirMerge,
+  'kvm.nested.entry_controls': nestedControls,
+  'kvm.nested.entry_merge': nestedMerge,
+  'kvm.nested.msr_bitmap': nestedBitmap,
+  'kvm.nested.events': nestedEvents,
+  'kvm.nested.posted_interrupt': nestedEvents,
+  'kvm.nested.has_events': nestedEvents,
 };

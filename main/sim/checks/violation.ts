@@ -1,12 +1,17 @@
 /** Small shared pieces of the checks. */
 import { APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, hvaOfApicAccessPage } from '../state/addresses.ts';
 import type { MachineView, VcpuView } from '../state/machine.ts';
+import { loadedVmcs } from '../state/vcpu.ts';
 import { secondaryControl } from '../state/vmcs.ts';
 import type { Violation } from './check.ts';
 
 export const violated = (message: string, ...fields: string[]): Violation => ({ message, fields });
 
 export const hex = (value: number): string => `0x${value.toString(16)}`;
+
+/** The VMCS that the CPU runs the vCPU with. */
+export const loadedVmcsOf = (vcpu: VcpuView): VcpuView['vmcs01'] =>
+  vcpu.loaded_vmcs === loadedVmcs.VMCS01 ? vcpu.vmcs01 : vcpu.vmcs02;
 
 /** Does the vCPU let the CPU virtualize APIC accesses, with L1 active? */
 export const virtualizesApicAccesses = (vcpu: VcpuView): boolean =>

@@ -1,4 +1,5 @@
 /** Locks of the kernel. They are records; waiting for one is a condition on the machine. */
+import { gpcOf } from '../state/gpc.ts';
 import type { Machine } from '../steps.ts';
 
 /** Conditions for `park`: the lock can be taken. */
@@ -16,7 +17,28 @@ export const ioapicLockFree = (m: Machine): boolean => m.vm.ioapic.lock === 0;
 export const wakeupLockFree = (m: Machine, cpu: number): boolean =>
   m.cpu[cpu]!.wakeup_vcpus_on_cpu_lock === 0;
 
+/** Of a gfn_to_pfn_cache, by its number; the list of caches; the table of contexts. */
+export const gpcLockFree = (m: Machine, id: number): boolean => {
+  const { lock } = gpcOf(m, id);
+  return lock.writer === 0 && lock.readers === 0;
+};
+export const gpcLockReadable = (m: Machine, id: number): boolean => gpcOf(m, id).lock.writer === 0;
+export const gpcRefreshLockFree = (m: Machine, id: number): boolean =>
+  gpcOf(m, id).refresh_lock === 0;
+export const gpcListLockFree = (m: Machine): boolean => m.vm.gpc_lock === 0;
+export const contextLockFree = (m: Machine): boolean => m.vm.nested_context_lock === 0;
+
+/** Who looks a frame up again and again waits for the MMU notifier as for a lock. */
+export const invalidationMoved = (m: Machine, seq: number): boolean =>
+  m.vm.mn_active_invalidate_count === 0 || m.vm.mmu_invalidate_seq !== seq;
+
 const lockConditions: ReadonlySet<unknown> = new Set<unknown>([
+  invalidationMoved,
+  gpcLockFree,
+  gpcLockReadable,
+  gpcRefreshLockFree,
+  gpcListLockFree,
+  contextLockFree,
   apicvUpdateLockFree,
   apicvUpdateLockReadable,
   apicMapLockFree,
@@ -56,6 +78,39 @@ export const read_lock_mmu = (m: Machine): void => {
 };
 export const read_unlock_mmu = (m: Machine): void => {
   m.vm.mmu_lock.readers--;
+};
+
+/** Who holds one of these must not sleep: the checks count them. */
+const hold = (m: Machine): void => {
+  m.vm.spec.held[m.current]!.spinning++;
+};
+const release = (m: Machine): void => {
+  m.vm.spec.held[m.current]!.spinning--;
+};
+
+export const read_lock_gpc = (m: Machine, id: number): void => {
+  gpcOf(m, id).lock.readers++;
+  hold(m);
+};
+export const read_unlock_gpc = (m: Machine, id: number): void => {
+  gpcOf(m, id).lock.readers--;
+  release(m);
+};
+export const write_lock_gpc = (m: Machine, id: number): void => {
+  gpcOf(m, id).lock.writer = m.current + 1;
+  hold(m);
+};
+export const write_unlock_gpc = (m: Machine, id: number): void => {
+  gpcOf(m, id).lock.writer = 0;
+  release(m);
+};
+export const lock_gpc_list = (m: Machine): void => {
+  m.vm.gpc_lock = m.current + 1;
+  hold(m);
+};
+export const unlock_gpc_list = (m: Machine): void => {
+  m.vm.gpc_lock = 0;
+  release(m);
 };
 
 /** Joins the current generation of readers; gives its number. @kvm kernel/rcu/srcutree.c */

@@ -4,7 +4,7 @@
  */
 import { hvaOfApicAccessPage } from '../state/addresses.ts';
 import { type Body, linux, type Machine, MachineLimit } from '../steps.ts';
-import { alloc_page, copy_page, put_page } from './frames.ts';
+import { alloc_page, copy_page, drop_mapping, put_page } from './frames.ts';
 import { PFN_ERR, pteOf } from './page_table.ts';
 
 /** Bookkeeping of the checks: the primary PTE of the APIC-access page has changed. */
@@ -18,8 +18,8 @@ const forgetChange = (m: Machine, hva: number, changed: boolean): void => {
 
 const mmu_notifier_invalidate_range_start = linux(
   'include/linux/mmu_notifier.h',
-  function* mmu_notifier_invalidate_range_start(m: Machine, hva: number) {
-    for (const ops of m.notifiers) yield* ops.invalidate_range_start(m, hva);
+  function* mmu_notifier_invalidate_range_start(m: Machine, hva: number, mayBlock: boolean) {
+    for (const ops of m.notifiers) yield* ops.invalidate_range_start(m, hva, mayBlock);
   },
 );
 
@@ -102,7 +102,9 @@ const remove_migration_pte = (m: Machine, hva: number, old: number): boolean => 
  */
 export const migrate_page = linux('mm/migrate.c', function* migrate_pages(m: Machine, hva: number) {
   let moved = false;
-  yield* mmu_notifier_invalidate_range_start(m, hva);
+  // What has no struct page is on no list of pages that could be moved.
+  if (m.pte[pteOf(m, hva)]?.pfnmap === true) return;
+  yield* mmu_notifier_invalidate_range_start(m, hva, true);
   const old = yield* try_to_migrate_one(m, hva);
   if (old >= 0) {
     yield m.step(
@@ -116,13 +118,9 @@ export const migrate_page = linux('mm/migrate.c', function* migrate_pages(m: Mac
   forgetChange(m, hva, moved);
 });
 
-/**
- * Takes the frame away, but leaves the mapping. A frame that somebody else holds lives on until
- * that reference goes, but the next fault maps a new one. The frame goes when the TLB gather is
- * finished, behind the end of the interval.
- */
-function* dropFrame(m: Machine, hva: number): Body<void> {
-  yield* mmu_notifier_invalidate_range_start(m, hva);
+/** Unmaps a page, drops its frame, and lets the next access fault a new one in. */
+function* zapPage(m: Machine, hva: number, mayBlock: boolean): Body<void> {
+  yield* mmu_notifier_invalidate_range_start(m, hva, mayBlock);
   const old = yield* zap_page_range_single(m, hva);
   if (old >= 0) {
     const pte = m.pte[pteOf(m, hva)];
@@ -134,20 +132,37 @@ function* dropFrame(m: Machine, hva: number): Body<void> {
   forgetChange(m, hva, old >= 0);
   if (old < 0) return;
   yield m.step('tlb_finish_mmu: drop the reference of the mapping to pfn {old}', old);
-  put_page(m, old);
+  drop_mapping(m, old);
 }
 
-/** Drops the page: MADV_DONTNEED. @kvm mm/madvise.c */
+/**
+ * Drops the page: MADV_DONTNEED. A frame that somebody else holds lives on until that reference
+ * goes, but the next fault maps a new one. The frame goes when the TLB gather is finished, behind
+ * the end of the interval. Memory without struct page goes back to its owner, which stands here for
+ * unmap_mapping_range of a driver.
+ * @kvm mm/madvise.c
+ */
 export const madvise_dontneed = linux(
   'mm/madvise.c',
   function* madvise_dontneed_single_vma(m: Machine, hva: number) {
-    yield* dropFrame(m, hva);
+    yield* zapPage(m, hva, true);
+  },
+);
+
+/**
+ * The OOM killer takes a page of a process that it has killed: the same, but nobody is waited for.
+ * @kvm mm/oom_kill.c
+ */
+export const oom_reap = linux(
+  'mm/oom_kill.c',
+  function* __oom_reap_task_mm(m: Machine, hva: number) {
+    yield* zapPage(m, hva, false);
   },
 );
 
 /** Removes the mapping for good. @kvm mm/mmap.c */
 export const vm_munmap = linux('mm/mmap.c', function* vm_munmap(m: Machine, hva: number) {
-  yield* mmu_notifier_invalidate_range_start(m, hva);
+  yield* mmu_notifier_invalidate_range_start(m, hva, true);
   yield m.step('remove the primary PTE');
   let old = PFN_ERR;
   const pte = m.pte[pteOf(m, hva)];
@@ -160,7 +175,7 @@ export const vm_munmap = linux('mm/mmap.c', function* vm_munmap(m: Machine, hva:
   yield* mmu_notifier_invalidate_range_end(m, hva);
   if (old < 0) return;
   yield m.step('tlb_finish_mmu: drop the reference of the mapping to pfn {old}', old);
-  put_page(m, old);
+  drop_mapping(m, old);
 });
 
 /**
@@ -169,7 +184,7 @@ export const vm_munmap = linux('mm/mmap.c', function* vm_munmap(m: Machine, hva:
  */
 export const vm_mmap = linux('mm/mmap.c', function* mmap_region(m: Machine, hva: number) {
   if (pteOf(m, hva) >= 0) {
-    yield* dropFrame(m, hva);
+    yield* zapPage(m, hva, true);
     return;
   }
   yield m.step('add a mapping without a frame');

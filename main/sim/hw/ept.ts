@@ -7,14 +7,29 @@ export const spteOf = (m: Machine, root: number, gfn: number): number => {
   return -1;
 };
 
-/** Maps a gfn; false if the table has no room. */
-export const mapSpte = (m: Machine, root: number, gfn: number, pfn: number): boolean => {
+/**
+ * Index of the present entry that maps a frame of L1's memory, −1 if there is none. In EPT01 that is
+ * the entry of the same number.
+ */
+export const spteOfL1Frame = (m: Machine, root: number, gfn: number): number => {
+  for (const spte of m.ept[root]!.spte) if (spte.present && spte.l1_gfn === gfn) return spte.index;
+  return -1;
+};
+
+/** Maps a gfn, which is the frame `l1Gfn` of L1's memory; false if the table has no room. */
+export const mapSpte = (
+  m: Machine,
+  root: number,
+  gfn: number,
+  { pfn, l1Gfn }: { readonly pfn: number; readonly l1Gfn: number },
+): boolean => {
   const table = m.ept[root]!.spte;
   const spte =
     table.find((entry) => entry.present && entry.gfn === gfn) ??
     table.find((entry) => !entry.present);
   if (spte === undefined) return false;
   spte.gfn = gfn;
+  spte.l1_gfn = l1Gfn;
   spte.pfn = pfn;
   spte.writable = true;
   spte.present = true;

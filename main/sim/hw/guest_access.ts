@@ -104,7 +104,7 @@ export const guestAccess = sdm(
     }
     yield m.step('access pfn {pfn}: the APIC-access page, or its bytes', pfn);
     if (!isApicAccess(m, vcpu, pfn)) {
-      if (gfn === apicAccessGfn) m.vm.spec.raw_apic_accesses++;
+      if (gfn === apicAccessGfn && !m.vcpu[vcpu]!.guest_mode) m.vm.spec.raw_apic_accesses++;
       accessBytes(m, vcpu, pfn * PAGE_SIZE + offset, access);
       return exitReason.NONE as number;
     }

@@ -142,6 +142,31 @@ const compare = (m: Machine, vcpu: number, instruction: Instruction): void => {
   else guest.mismatches++;
 };
 
+/** VMX instructions of a guest exit whatever the controls say. @sdm 26.1.2 */
+const vmxInstructions: Readonly<Partial<Record<Instruction['op'], number>>> = {
+  vmcall: exitReason.VMCALL,
+  'pv-send-ipi': exitReason.VMCALL,
+  'pv-kick': exitReason.VMCALL,
+  vmxon: exitReason.VMXON,
+  vmxoff: exitReason.VMXOFF,
+  vmclear: exitReason.VMCLEAR,
+  vmptrld: exitReason.VMPTRLD,
+  vmread: exitReason.VMREAD,
+  vmwrite: exitReason.VMWRITE,
+  vmwrite64: exitReason.VMWRITE,
+  vmlaunch: exitReason.VMLAUNCH,
+  vmresume: exitReason.VMRESUME,
+};
+
+/**
+ * What VMREAD and VMWRITE of these fields do where the CPU has VMCS shadowing.
+ * @omits the shadow VMCS as a thing of its own: the fields are those of vmcs12
+ */
+const advanceRip = (m: Machine, vcpu: number): void => {
+  const { cached_vmcs12: vmcs12 } = m.vcpu[vcpu]!.nested;
+  vmcs12.guest_rip += vmcs12.vm_exit_instruction_len;
+};
+
 /** Gives the exit reason, NONE if the instruction has completed and the guest goes on. */
 function* execute(m: Machine, vcpu: number, instruction: Instruction) {
   switch (instruction.op) {
@@ -164,13 +189,18 @@ function* execute(m: Machine, vcpu: number, instruction: Instruction) {
       return yield* readCr8(m, vcpu);
     case 'rsm':
       return yield* executeRsm(m, vcpu);
-    case 'vmcall':
-    case 'pv-send-ipi':
-    case 'pv-kick':
-      yield m.step('VMCALL');
-      return exitFor(currentVmcs(m, vcpu), exitReason.VMCALL, 0);
-    default:
-      throw new Error(`model: "${instruction.op}" is no instruction of a guest`);
+    case 'advance-rip':
+      yield m.step('GUEST_RIP += VM_EXIT_INSTRUCTION_LEN, in the shadow VMCS');
+      advanceRip(m, vcpu);
+      return exitReason.NONE as number;
+    default: {
+      const reason = vmxInstructions[instruction.op];
+      if (reason === undefined) {
+        throw new Error(`model: "${instruction.op}" is no instruction of a guest`);
+      }
+      yield m.step('a VMX instruction: exit {reason}', reason);
+      return exitFor(currentVmcs(m, vcpu), reason, 0);
+    }
   }
 }
 

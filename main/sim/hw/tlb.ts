@@ -1,12 +1,13 @@
 /** The TLB of a physical CPU: translations tagged by EP4TA and VPID. */
 import { rootOf } from '../state/addresses.ts';
 import type { Machine } from '../steps.ts';
+import { currentVmcs } from './vmcs.ts';
 
 /** The cached frame of a gfn under the vCPU's current EPTP and VPID, −1 if none is cached. */
 export const tlbLookup = (m: Machine, vcpu: number, gfn: number): number => {
-  const { vmcs01 } = m.vcpu[vcpu]!;
-  const ep4ta = rootOf(vmcs01.ept_pointer);
-  const vpid = vmcs01.virtual_processor_id;
+  const vmcs = currentVmcs(m, vcpu);
+  const ep4ta = rootOf(vmcs.ept_pointer);
+  const vpid = vmcs.virtual_processor_id;
   for (const entry of m.cpu[m.vcpu[vcpu]!.cpu]!.tlb) {
     if (entry.valid && entry.gfn === gfn && entry.ep4ta === ep4ta && entry.vpid === vpid) {
       return entry.pfn;
@@ -17,12 +18,12 @@ export const tlbLookup = (m: Machine, vcpu: number, gfn: number): number => {
 
 /** Caches a translation; entries are replaced in turn. */
 export const tlbFill = (m: Machine, vcpu: number, gfn: number, pfn: number): void => {
-  const { vmcs01 } = m.vcpu[vcpu]!;
+  const vmcs = currentVmcs(m, vcpu);
   const cpu = m.cpu[m.vcpu[vcpu]!.cpu]!;
   const entry = cpu.tlb[cpu.tlb_next]!;
   cpu.tlb_next = (cpu.tlb_next + 1) % cpu.tlb.length;
-  entry.ep4ta = rootOf(vmcs01.ept_pointer);
-  entry.vpid = vmcs01.virtual_processor_id;
+  entry.ep4ta = rootOf(vmcs.ept_pointer);
+  entry.vpid = vmcs.virtual_processor_id;
   entry.gfn = gfn;
   entry.pfn = pfn;
   entry.valid = true;

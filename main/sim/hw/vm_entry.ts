@@ -58,7 +58,7 @@ const checkEntry = (m: Machine, vcpu: number): number => {
   }
   if (canInject(m, vcpu)) return exitReason.NONE;
   vmcs.vm_exit_reason = exitReason.INVALID_GUEST_STATE;
-  return exitReason.INVALID_GUEST_STATE;
+  return exitFor(vmcs, exitReason.INVALID_GUEST_STATE, 0);
 };
 
 /** The transition into the guest: everything before its first instruction. Part of vmEntry. */
@@ -69,7 +69,7 @@ export function* enterGuest(m: Machine, vcpuIndex: number, program: Program): Bo
   if (failure !== exitReason.NONE) return failure;
   vcpu.stat.vm_entries++;
   vcpu.non_root = true;
-  m.actor[m.current]!.level = level.L1;
+  m.actor[m.current]!.level = vcpu.guest_mode ? level.L2 : level.L1;
   startPreemptionTimer(m, vcpuIndex);
   injectEvent(m, vcpuIndex, program);
   const vmcs = currentVmcs(m, vcpuIndex);

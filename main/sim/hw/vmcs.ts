@@ -1,25 +1,36 @@
 /** The VMCS that a vCPU's CPU has current, and what its fields say. */
 import type { ViewOf } from '../arena/fields.ts';
+import { loadedVmcs } from '../state/vcpu.ts';
 import { cpuControl, exitReason, type Vmcs } from '../state/vmcs.ts';
 import type { Machine } from '../steps.ts';
 
 export type VmcsView = ViewOf<typeof Vmcs>;
 
-export const currentVmcs = (m: Machine, vcpu: number): VmcsView => m.vcpu[vcpu]!.vmcs01;
+/** vmcs01 runs L1, vmcs02 runs L2: KVM loads one of them. */
+export const currentVmcs = (m: Machine, vcpu: number): VmcsView => {
+  const target = m.vcpu[vcpu]!;
+  return target.loaded_vmcs === loadedVmcs.VMCS01 ? target.vmcs01 : target.vmcs02;
+};
+
+/** The controls of a VMCS, of the CPU or of L1. */
+export type Controls = Pick<
+  VmcsView,
+  'pin_based_vm_exec_control' | 'cpu_based_vm_exec_control' | 'secondary_vm_exec_control'
+>;
 
 /** Is a primary processor-based control 1? */
-export const primaryOn = (vmcs: VmcsView, control: number): boolean =>
+export const primaryOn = (vmcs: Controls, control: number): boolean =>
   vmcs.cpu_based_vm_exec_control.has(control);
 
 /** Is a pin-based control 1? */
-export const pinOn = (vmcs: VmcsView, control: number): boolean =>
+export const pinOn = (vmcs: Controls, control: number): boolean =>
   vmcs.pin_based_vm_exec_control.has(control);
 
 /**
  * Is a secondary control 1, and are the secondary controls in use?
  * @sdm 25.6.2 Processor-Based VM-Execution Controls
  */
-export const secondaryOn = (vmcs: VmcsView, control: number): boolean =>
+export const secondaryOn = (vmcs: Controls, control: number): boolean =>
   vmcs.cpu_based_vm_exec_control.has(cpuControl.SECONDARY) &&
   vmcs.secondary_vm_exec_control.has(control);
 

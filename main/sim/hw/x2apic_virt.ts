@@ -6,6 +6,7 @@ import {
   APIC_SELF_IPI,
   APIC_TASKPRI,
 } from '../state/apicdef.ts';
+import { loadedVmcs } from '../state/vcpu.ts';
 import { cpuControl, exitReason, secondaryControl } from '../state/vmcs.ts';
 import { type Machine, sdm } from '../steps.ts';
 import { readVirtualApic, writeVirtualApic } from './apic_virtualization.ts';
@@ -34,7 +35,9 @@ const isIntercepted = (m: Machine, vcpu: number, msr: number, write: boolean): b
   const index = msr - APIC_BASE_MSR;
   if (index < 0 || index >= x2apicMsrs) return true;
   if (!primaryOn(currentVmcs(m, vcpu), cpuControl.MSR_BITMAPS)) return true;
-  const { x2apic_read, x2apic_write } = m.vcpu[vcpu]!.msr_bitmap;
+  const { loaded_vmcs, msr_bitmap, nested } = m.vcpu[vcpu]!;
+  const { x2apic_read, x2apic_write } =
+    loaded_vmcs === loadedVmcs.VMCS01 ? msr_bitmap : nested.msr_bitmap;
   return (write ? x2apic_write : x2apic_read).has(index);
 };
 

@@ -7,7 +7,7 @@ import type { Program } from '../state/program.ts';
 import { KVM_REQ } from '../state/requests.ts';
 import { mpState, taskState } from '../state/vcpu.ts';
 import { type Body, type Condition, kvm, linux, type Machine } from '../steps.ts';
-import { vmx_interrupt_allowed, vmx_nmi_allowed, vmx_smi_allowed } from './inject.ts';
+import { EBUSY } from './errno.ts';
 import { kvm_cpu_has_interrupt } from './irq.ts';
 import { kvm_make_request, noteTaken } from './kvm_main.ts';
 import { kvm_apic_accept_events } from './lapic/events.ts';
@@ -18,7 +18,9 @@ import {
   kvm_lapic_switch_to_sw_timer,
 } from './lapic/timer.ts';
 import { kvm_apic_init_sipi_allowed, kvm_set_mp_state } from './mp_state.ts';
-import { vmx_check_nested_events } from './vmx/nested.ts';
+import { vmx_interrupt_allowed, vmx_nmi_allowed, vmx_smi_allowed } from './vmx/blocked.ts';
+import { vmx_check_nested_events } from './vmx/nested/events.ts';
+import { vmx_has_nested_events } from './vmx/nested/posted.ts';
 import { vmx_vcpu_pi_load, vmx_vcpu_pi_put } from './vmx/pi_blocking.ts';
 
 const file = 'virt/kvm/kvm_main.c';
@@ -98,27 +100,30 @@ export const apic_has_pending_timer = (m: Machine, vcpu: number): boolean => {
   return apic_enabled(m, vcpu) && (lvtt & APIC_LVT_MASKED) === 0 && lapic_timer.pending > 0;
 };
 
-/** Events that KVM looks for without asking the APIC. */
+/** Events that KVM looks for without asking the APIC; one that has to wait (−EBUSY) is one too. */
 const hasQueuedEvent = (m: Machine, vcpu: number): boolean => {
-  const { apic, requests, nmi_pending, smi_pending } = m.vcpu[vcpu]!;
+  const { apic, requests, exception_pending, nmi_pending, smi_pending } = m.vcpu[vcpu]!;
   return (
     (apic.pending_events.any() && kvm_apic_init_sipi_allowed(m, vcpu)) ||
+    exception_pending ||
     requests.has(KVM_REQ.NMI) ||
-    (nmi_pending > 0 && vmx_nmi_allowed(m, vcpu) > 0) ||
+    (nmi_pending > 0 && vmx_nmi_allowed(m, vcpu, false) !== 0) ||
     requests.has(KVM_REQ.SMI) ||
-    (smi_pending && vmx_smi_allowed(m, vcpu) > 0)
+    (smi_pending && vmx_smi_allowed(m, vcpu) !== 0)
   );
 };
 
-/** @omits asynchronous page faults, exceptions, PMIs, Hyper-V timers, Xen, events of L2 */
+/** @omits asynchronous page faults, PMIs, Hyper-V timers, Xen */
 export const kvm_vcpu_has_events = kvm(
   x86,
   function* kvm_vcpu_has_events(m: Machine, vcpu: number) {
-    yield m.step('INIT or SIPI, an NMI, an SMI?');
+    yield m.step('INIT or SIPI, an exception, an NMI, an SMI?');
     if (hasQueuedEvent(m, vcpu)) return true;
-    if (vmx_interrupt_allowed(m, vcpu) <= 0) return false;
-    const found: boolean = yield* kvm_cpu_has_interrupt(m, vcpu);
-    return found;
+    const allowed = vmx_interrupt_allowed(m, vcpu, false) !== 0;
+    if (allowed && (yield* kvm_cpu_has_interrupt(m, vcpu))) return true;
+    const ofL2: boolean =
+      m.vcpu[vcpu]!.guest_mode && (yield* vmx_has_nested_events(m, vcpu, false));
+    return ofL2;
   },
 );
 
@@ -172,14 +177,23 @@ export const kvm_vcpu_block = kvm(file, function* kvm_vcpu_block(m: Machine, vcp
   target.blocking = false;
 });
 
-/** HLT: the vCPU sleeps, unless there is something that ends HLT at once. */
+/** The vCPU sleeps, unless there is something that ends HLT at once. */
+export const kvm_emulate_halt_noskip = kvm(
+  x86,
+  function* kvm_emulate_halt_noskip(m: Machine, vcpu: number) {
+    const woken = (yield* kvm_vcpu_has_events(m, vcpu)) || m.vcpu[vcpu]!.pv_unhalted;
+    yield m.step('mp_state = HALTED, or RUNNABLE if something ends HLT at once');
+    kvm_set_mp_state(m, vcpu, woken ? mpState.RUNNABLE : mpState.HALTED);
+    return 1;
+  },
+);
+
+/** HLT of the guest. */
 export const kvm_emulate_halt = kvm(
   x86,
   function* kvm_emulate_halt(m: Machine, vcpu: number, program: Program) {
     skipInstruction(m, program);
-    const woken = (yield* kvm_vcpu_has_events(m, vcpu)) || m.vcpu[vcpu]!.pv_unhalted;
-    yield m.step('mp_state = HALTED, or RUNNABLE if something ends HLT at once');
-    kvm_set_mp_state(m, vcpu, woken ? mpState.RUNNABLE : mpState.HALTED);
+    return yield* kvm_emulate_halt_noskip(m, vcpu);
   },
 );
 
@@ -197,6 +211,15 @@ function* sleep(m: Machine, vcpu: number): Body<void> {
   if (hvTimer) yield* kvm_lapic_switch_to_hv_timer(m, vcpu);
 }
 
+/** Events of a halted L2; false asks user space. */
+function* checkNestedEvents(m: Machine, vcpu: number): Body<boolean> {
+  const result: number = yield* vmx_check_nested_events(m, vcpu);
+  if (result !== -EBUSY) return result >= 0;
+  if (m.on('block-ignore-ebusy')) return true;
+  m.vcpu[vcpu]!.spec.block_ebusy++;
+  return false;
+}
+
 /** A vCPU that does not run: sleeps, then takes what has woken it. 0 asks user space. */
 export const vcpu_block = kvm(x86, function* vcpu_block(m: Machine, vcpu: number) {
   const target = m.vcpu[vcpu]!;
@@ -205,7 +228,7 @@ export const vcpu_block = kvm(x86, function* vcpu_block(m: Machine, vcpu: number
     // UNBLOCK or a timer: what they are for is done without a change of the state.
     if (!(yield* kvm_arch_vcpu_runnable(m, vcpu))) return 1;
   }
-  if (target.guest_mode && (yield* vmx_check_nested_events(m, vcpu)) < 0) return 0;
+  if (target.guest_mode && !(yield* checkNestedEvents(m, vcpu))) return 0;
   if ((yield* kvm_apic_accept_events(m, vcpu)) < 0) return 0;
   if (target.mp_state === mpState.HALTED || target.mp_state === mpState.AP_RESET_HOLD) {
     yield m.step('mp_state = RUNNABLE');

@@ -79,3 +79,7 @@ export const hypercallAt = (m: Machine, program: Program): Hypercall => {
   }
   return noHypercall;
 };
+
+/** The operands of any other instruction. */
+export const operandsAt = (m: Machine, program: Program): readonly number[] =>
+  operandsOf(instructionOf(m, program));

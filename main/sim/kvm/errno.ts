@@ -1,4 +1,5 @@
 /** Error numbers that KVM's functions return, negated. */
+export const ENOENT = 2;
 export const ENXIO = 6;
 export const EFAULT = 14;
 /** The way that may not sleep has no answer. */

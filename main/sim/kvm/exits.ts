@@ -1,5 +1,6 @@
 /** What KVM does with an exit of the guest, by its reason. */
 import { skipInstruction } from '../hw/guest_program.ts';
+import { currentVmcs } from '../hw/vmcs.ts';
 import { APIC_BASE_MSR, APIC_EOI } from '../state/apicdef.ts';
 import type { Program } from '../state/program.ts';
 import { KVM_REQ } from '../state/requests.ts';
@@ -27,7 +28,10 @@ import {
 } from './lapic/timer.ts';
 import { kvm_lapic_get_cr8, kvm_lapic_set_tpr } from './lapic/tpr.ts';
 import { kvm_lapic_set_pv_eoi } from './lapic/vapic.ts';
-import { kvm_tdp_page_fault, RET_PF } from './mmu/mmu.ts';
+import { ept_page_fault, kvm_tdp_page_fault, RET_PF } from './mmu/mmu.ts';
+import { nested_mark_vmcs12_pages_dirty } from './vmx/nested/pages.ts';
+import { nested_vmx_reflect_vmexit } from './vmx/nested/reflect.ts';
+import { vmxInstructionHandlers } from './vmx/nested/vmx_instructions.ts';
 
 const vmx = 'arch/x86/kvm/vmx/vmx.c';
 const x86 = 'arch/x86/kvm/x86.c';
@@ -107,7 +111,7 @@ const kvm_emulate_wrmsr = kvm(
 
 const handle_cr = kvm(vmx, function* handle_cr(m: Machine, vcpu: number, program: Program) {
   const target = m.vcpu[vcpu]!;
-  if (target.vmcs01.exit_qualification !== TO_CR8) {
+  if (currentVmcs(m, vcpu).exit_qualification !== TO_CR8) {
     yield m.step('MOV from CR8');
     target.guest.value = kvm_lapic_get_cr8(m, vcpu);
     complete(m, vcpu, program, false);
@@ -122,10 +126,10 @@ const handle_cr = kvm(vmx, function* handle_cr(m: Machine, vcpu: number, program
 const handle_apic_access = kvm(
   vmx,
   function* handle_apic_access(m: Machine, vcpu: number, program: Program) {
-    const { stat, vmcs01 } = m.vcpu[vcpu]!;
-    stat.apic_access_exits++;
-    const offset = vmcs01.exit_qualification & 0xfff;
-    const type = (vmcs01.exit_qualification >>> 12) & 0xf;
+    const vmcs = currentVmcs(m, vcpu);
+    m.vcpu[vcpu]!.stat.apic_access_exits++;
+    const offset = vmcs.exit_qualification & 0xfff;
+    const type = (vmcs.exit_qualification >>> 12) & 0xf;
     // What is stored does not matter for an EOI: the instruction need not be decoded.
     if (offset === APIC_EOI && type === LINEAR_WRITE && memoryAccessAt(m, program) !== undefined) {
       yield* kvm_lapic_set_eoi(m, vcpu);
@@ -139,9 +143,11 @@ const handle_apic_access = kvm(
 const handle_ept_violation = kvm(
   vmx,
   function* handle_ept_violation(m: Machine, vcpu: number, program: Program) {
-    const { stat, vmcs01 } = m.vcpu[vcpu]!;
-    stat.ept_violations++;
-    const result: number = yield* kvm_tdp_page_fault(m, vcpu, vmcs01.guest_physical_address);
+    m.vcpu[vcpu]!.stat.ept_violations++;
+    const { guest_physical_address: gpa } = currentVmcs(m, vcpu);
+    const result: number = m.vcpu[vcpu]!.guest_mode
+      ? yield* ept_page_fault(m, vcpu, gpa)
+      : yield* kvm_tdp_page_fault(m, vcpu, gpa);
     if (result === RET_PF.EMULATE) yield* x86_emulate_instruction(m, vcpu, program);
     if (result < 0) m.actor[m.current]!.errno = result;
   },
@@ -150,7 +156,7 @@ const handle_ept_violation = kvm(
 /** A window is open: the control has done its work. */
 function* closeWindow(m: Machine, vcpu: number, control: number): Body<void> {
   yield m.step('clear control {control}: the window is open; make EVENT', control);
-  m.vcpu[vcpu]!.vmcs01.cpu_based_vm_exec_control.clear(control);
+  currentVmcs(m, vcpu).cpu_based_vm_exec_control.clear(control);
   kvm_make_request(m, vcpu, KVM_REQ.EVENT);
 }
 
@@ -184,14 +190,12 @@ const handle_tpr_below_threshold = kvm(
 const handle_apic_eoi_induced = kvm(
   vmx,
   function* handle_apic_eoi_induced(m: Machine, vcpu: number) {
-    const { vmcs01 } = m.vcpu[vcpu]!;
-    yield* kvm_apic_set_eoi_accelerated(m, vcpu, vmcs01.exit_qualification & 0xff);
+    yield* kvm_apic_set_eoi_accelerated(m, vcpu, currentVmcs(m, vcpu).exit_qualification & 0xff);
   },
 );
 
 const handle_apic_write = kvm(vmx, function* handle_apic_write(m: Machine, vcpu: number) {
-  const { vmcs01 } = m.vcpu[vcpu]!;
-  yield* kvm_apic_write_nodecode(m, vcpu, vmcs01.exit_qualification & 0xff0);
+  yield* kvm_apic_write_nodecode(m, vcpu, currentVmcs(m, vcpu).exit_qualification & 0xff0);
 });
 
 /** #UD: RSM of a guest that KVM has put into SMM. @omits other exceptions, and NMIs of the host */
@@ -204,7 +208,8 @@ const handle_exception_nmi = kvm(
   },
 );
 
-type Handle = (m: Machine, vcpu: number, program: Program) => Steps<void>;
+/** 0 asks user space; a handler that gives nothing lets the guest go on. */
+type Handle = (m: Machine, vcpu: number, program: Program) => Steps<unknown>;
 
 /** An external interrupt has done its work by causing the exit: it has no handler here. */
 const kvm_vmx_exit_handlers: Readonly<Record<number, Handle>> = {
@@ -213,6 +218,7 @@ const kvm_vmx_exit_handlers: Readonly<Record<number, Handle>> = {
   [exitReason.NMI_WINDOW]: handle_nmi_window,
   [exitReason.HLT]: kvm_emulate_halt,
   [exitReason.VMCALL]: kvm_emulate_hypercall,
+  ...vmxInstructionHandlers,
   [exitReason.CR_ACCESS]: handle_cr,
   [exitReason.RDMSR]: kvm_emulate_rdmsr,
   [exitReason.WRMSR]: kvm_emulate_wrmsr,
@@ -231,14 +237,19 @@ const isFailedEntry = (reason: number): boolean =>
 export const vmx_handle_exit = kvm(
   vmx,
   function* vmx_handle_exit(m: Machine, vcpu: number, reason: number, program: Program) {
+    if (m.vcpu[vcpu]!.guest_mode) {
+      yield* nested_mark_vmcs12_pages_dirty(m, vcpu);
+      if (yield* nested_vmx_reflect_vmexit(m, vcpu, reason, program)) return 1;
+    }
     if (isFailedEntry(reason)) {
       m.vcpu[vcpu]!.exit_reason = kvmExit.FAIL_ENTRY;
       return 0;
     }
     const handle = kvm_vmx_exit_handlers[reason];
-    if (handle !== undefined) yield* handle(m, vcpu, program);
+    if (handle === undefined) return 1;
+    const result: unknown = yield* handle(m, vcpu, program);
     // KVM_RUN has failed.
     if (m.actor[m.current]!.errno < 0) return 0;
-    return m.vcpu[vcpu]!.exit_reason === kvmExit.MMIO ? 0 : 1;
+    return result === 0 || m.vcpu[vcpu]!.exit_reason === kvmExit.MMIO ? 0 : 1;
   },
 );

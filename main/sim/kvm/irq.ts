@@ -61,7 +61,7 @@ export const kvm_cpu_has_interrupt = kvm(
 );
 
 /** Acknowledges the PIC, or takes what user space left; −1 for nothing. */
-const kvm_cpu_get_extint = kvm(file, function* kvm_cpu_get_extint(m: Machine, vcpu: number) {
+export const kvm_cpu_get_extint = kvm(file, function* kvm_cpu_get_extint(m: Machine, vcpu: number) {
   const target = m.vcpu[vcpu]!;
   yield m.step('take the ExtINT, if there is one');
   if (!kvm_cpu_has_extint(m, vcpu)) return -1;

@@ -1,8 +1,8 @@
 /** An ExtINT of user space: when KVM can take it, and how user space hears of that. */
 import { irqchipMode } from '../state/vm.ts';
 import type { Machine } from '../steps.ts';
-import { kvm_event_needs_reinjection, vmx_interrupt_allowed } from './inject.ts';
 import { kvm_apic_accept_pic_intr, kvm_cpu_has_extint } from './irq.ts';
+import { kvm_event_needs_reinjection, vmx_interrupt_allowed } from './vmx/blocked.ts';
 
 /** Is there room for another ExtINT, and does LINT0 let one through? @kvm arch/x86/kvm/x86.c */
 const kvm_cpu_accept_dm_intr = (m: Machine, vcpu: number): boolean =>
@@ -18,7 +18,7 @@ export const requestsWindow = (m: Machine, vcpu: number): boolean =>
 
 /** Would the next entry inject what KVM_INTERRUPT brings? @kvm arch/x86/kvm/x86.c */
 export const kvm_vcpu_ready_for_interrupt_injection = (m: Machine, vcpu: number): boolean =>
-  vmx_interrupt_allowed(m, vcpu) > 0 &&
+  vmx_interrupt_allowed(m, vcpu, false) > 0 &&
   kvm_cpu_accept_dm_intr(m, vcpu) &&
   !kvm_event_needs_reinjection(m, vcpu);
 

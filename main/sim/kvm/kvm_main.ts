@@ -1,6 +1,6 @@
 /** Requests, kicks and blocking: what vCPU threads and everybody else agree on. */
 import { smp_call_function_many, smp_send_reschedule } from '../host/irq.ts';
-import { flagsOf, KVM_REQ, type RequestNumber } from '../state/requests.ts';
+import { type Asked, flagsOf, isRequest, KVM_REQ, type RequestNumber } from '../state/requests.ts';
 import { taskState, vcpuMode } from '../state/vcpu.ts';
 import { type Body, kvm, type Machine } from '../steps.ts';
 
@@ -94,18 +94,24 @@ const noteAcks = (m: Machine, mask: number): void => {
 
 const everyVcpu = ~0;
 
+/** Sets the bit, if what is asked has one; the maker is counted until it has sent the IPI. */
+function* setBit(m: Machine, request: Asked, target: number): Body<void> {
+  if (isRequest(request)) {
+    yield m.step('request {request}: set the bit of vCPU {target}', request, target);
+    kvm_make_request(m, target, request);
+    noteDecided(m, target);
+  }
+  m.vcpu[target]!.spec.makers_in_flight++;
+}
+
 /** Makes a request of the vCPUs of a mask; says whether an IPI was sent. */
-function* requestOf(m: Machine, request: RequestNumber, vcpus: number): Body<boolean> {
+function* requestOf(m: Machine, request: Asked, vcpus: number): Body<boolean> {
   const { wait, noWakeup } = flagsOf(request);
   let mask = 0;
   for (const vcpu of m.vcpu) {
     const target = vcpu.index;
     if ((vcpus & (1 << target)) === 0) continue;
-    yield m.step('request {request}: set the bit of vCPU {target}', request, target);
-    kvm_make_request(m, target, request);
-    // Counted below, until the IPI is sent.
-    noteDecided(m, target);
-    vcpu.spec.makers_in_flight++;
+    yield* setBit(m, request, target);
     if (!noWakeup) {
       yield m.step('wake the vCPU if it is blocked');
       if (kvm_vcpu_wake_up(m, target)) {
@@ -149,7 +155,7 @@ export const kvm_make_all_cpus_request = kvm(
 /** The same for some of them, a bit for each. @kvm virt/kvm/kvm_main.c */
 export const kvm_make_vcpus_request_mask = kvm(
   file,
-  function* kvm_make_vcpus_request_mask(m: Machine, request: RequestNumber, vcpus: number) {
+  function* kvm_make_vcpus_request_mask(m: Machine, request: Asked, vcpus: number) {
     return yield* requestOf(m, request, vcpus);
   },
 );

@@ -12,6 +12,7 @@ import { type Body, kvm, type Machine, type MmuNotifierOps, type Steps } from '.
 import { kvm_make_all_cpus_request } from './kvm_main.ts';
 import { gfn_to_memslot, hvaInSlot, kvm_unmap_gfn_range } from './mmu/mmu.ts';
 import { INVALID_GFN } from './mmu_invalidate.ts';
+import { gfn_to_pfn_cache_invalidate_start } from './pfncache.ts';
 
 const file = 'virt/kvm/kvm_main.c';
 
@@ -100,12 +101,14 @@ const invalidate_range = kvm(
 
 const invalidate_range_start = kvm(
   file,
-  function* kvm_mmu_notifier_invalidate_range_start(m: Machine, hva: number) {
+  function* kvm_mmu_notifier_invalidate_range_start(m: Machine, hva: number, mayBlock: boolean) {
     yield m.park(
       'under mn_invalidate_lock: raise mn_active_invalidate_count',
       mnInvalidateLockFree,
     );
     m.vm.mn_active_invalidate_count++;
+    // Without nesting nobody in this VM has caches, and the list is empty.
+    if (m.vm.enable_vmx) yield* gfn_to_pfn_cache_invalidate_start(m, hva, mayBlock);
     const slots = slotsOfHva(m, hva);
     if (slots !== 0) yield* handleHvaRange(m, hva, slots);
     // b1394e745b94 asked for the reload here, after mmu_lock was dropped.

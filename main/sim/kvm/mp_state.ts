@@ -21,8 +21,8 @@ export const kvm_set_mp_state = (m: Machine, vcpu: number, state: MpState): void
  * @kvm arch/x86/kvm/vmx/main.c
  */
 const vt_apic_init_signal_blocked = (m: Machine, vcpu: number): boolean => {
-  const { vmxon, guest_mode, apic } = m.vcpu[vcpu]!;
-  return apic.guest_apic_protected || (vmxon && !guest_mode);
+  const { nested, guest_mode, apic } = m.vcpu[vcpu]!;
+  return apic.guest_apic_protected || (nested.vmxon && !guest_mode);
 };
 
 /** May INIT and SIPI be taken now? @kvm arch/x86/kvm/lapic.h */

@@ -4,6 +4,7 @@ import { KVM_REQ } from '../state/requests.ts';
 import { activityState, interruptibility, interruptShadow } from '../state/vmcs.ts';
 import { kvm, type Machine } from '../steps.ts';
 import { kvm_make_request } from './kvm_main.ts';
+import { vmx_set_nmi_mask } from './vmx/blocked.ts';
 
 const file = 'arch/x86/kvm/smm.c';
 
@@ -13,13 +14,6 @@ export const process_smi = kvm(file, function* process_smi(m: Machine, vcpu: num
   m.vcpu[vcpu]!.smi_pending = true;
   kvm_make_request(m, vcpu, KVM_REQ.EVENT);
 });
-
-/** Blocking by NMI, as the CPU has it. @kvm arch/x86/kvm/vmx/vmx.c: vmx_set_nmi_mask */
-export const setNmiMask = (m: Machine, vcpu: number, masked: boolean): void => {
-  const { vmcs01 } = m.vcpu[vcpu]!;
-  const rest = vmcs01.guest_interruptibility & ~interruptibility.NMI;
-  vmcs01.guest_interruptibility = masked ? rest | interruptibility.NMI : rest;
-};
 
 /**
  * The guest goes on in its SMI handler, with interrupts off and NMIs masked; SMRAM keeps where it
@@ -39,7 +33,7 @@ export const enter_smm = kvm(file, function* enter_smm(m: Machine, vcpu: number)
   target.in_smm = true;
   yield m.step('mask NMIs; remember whether they were masked before');
   target.smm_inside_nmi_mask = (vmcs01.guest_interruptibility & interruptibility.NMI) !== 0;
-  setNmiMask(m, vcpu, true);
+  vmx_set_nmi_mask(m, vcpu, true);
   yield m.step('interrupts off; go on in the SMI handler');
   vmcs01.guest_interruptibility &= ~interruptShadow;
   guest.rflags_if = false;
@@ -52,7 +46,7 @@ export const emulator_leave_smm = kvm(file, function* emulator_leave_smm(m: Mach
   const target = m.vcpu[vcpu]!;
   const { guest, smram, vmcs01 } = target;
   yield m.step('NMIs are as they were before the SMI');
-  if (!target.smm_inside_nmi_mask) setNmiMask(m, vcpu, false);
+  if (!target.smm_inside_nmi_mask) vmx_set_nmi_mask(m, vcpu, false);
   yield m.step('in_smm = false; make EVENT');
   target.in_smm = false;
   target.smm_inside_nmi_mask = false;

@@ -4,12 +4,13 @@ import { KVM_REQ } from '../state/requests.ts';
 import { mpState } from '../state/vcpu.ts';
 import { interruptibility, interruptShadow } from '../state/vmcs.ts';
 import { kvm, type Machine } from '../steps.ts';
+import { kvm_check_request } from './check_request.ts';
 import { EINVAL } from './errno.ts';
 import { process_nmi } from './inject.ts';
 import { kvm_make_request } from './kvm_main.ts';
 import { kvm_apic_accept_events } from './lapic/events.ts';
-import { kvm_check_request } from './requests.ts';
-import { process_smi, setNmiMask } from './smm.ts';
+import { process_smi } from './smm.ts';
+import { vmx_set_nmi_mask } from './vmx/blocked.ts';
 
 const file = 'arch/x86/kvm/x86.c';
 
@@ -76,7 +77,7 @@ const setNmi = (m: Machine, vcpu: number, { nmi }: VcpuEvents): void => {
   target.nmi_pending = 0;
   target.nmi_queued = nmi.pending;
   if (nmi.pending > 0) kvm_make_request(m, vcpu, KVM_REQ.NMI);
-  setNmiMask(m, vcpu, nmi.masked);
+  vmx_set_nmi_mask(m, vcpu, nmi.masked);
 };
 
 const setSmi = (m: Machine, vcpu: number, { smi }: VcpuEvents): void => {

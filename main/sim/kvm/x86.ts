@@ -8,12 +8,14 @@ import {
 } from '../host/irq.ts';
 import { srcu_read_lock, srcu_read_unlock } from '../host/locks.ts';
 import { vmEntry } from '../hw/vm_entry.ts';
+import { currentVmcs } from '../hw/vmcs.ts';
 import type { Program } from '../state/program.ts';
 import { KVM_REQ } from '../state/requests.ts';
 import { kvmExit, mpState, vcpuMode } from '../state/vcpu.ts';
 import { exitReason, INTR_INFO_VALID } from '../state/vmcs.ts';
 import { type Body, type Condition, kvm, type Machine } from '../steps.ts';
 import { apic_has_pending_timer, cond_resched, kvm_vcpu_running, vcpu_block } from './block.ts';
+import { kvm_check_request } from './check_request.ts';
 import { complete_emulated_mmio } from './emulate.ts';
 import { vmx_handle_exit } from './exits.ts';
 import { fastpath, vmx_exit_handlers_fastpath } from './fastpath.ts';
@@ -30,10 +32,12 @@ import { apic_enabled } from './lapic/priority.ts';
 import { kvm_inject_apic_timer_irqs, kvm_wait_lapic_expire } from './lapic/timer_expiry.ts';
 import { update_cr8_intercept } from './lapic/tpr.ts';
 import { kvm_lapic_sync_from_vapic, kvm_lapic_sync_to_vapic } from './lapic/vapic.ts';
-import { kvm_mmu_load } from './mmu/mmu.ts';
-import { handleRequests, kvm_check_request } from './requests.ts';
+import { activeMmu, kvm_mmu_load } from './mmu/mmu.ts';
+import { handleRequests } from './requests.ts';
 import { notifyTd } from './tdx.ts';
 import { vmx_update_hv_timer } from './vmx/hv_timer.ts';
+import { usesCaches } from './vmx/nested/caches.ts';
+import { vmx_is_nested_state_invalid } from './vmx/nested/pages.ts';
 import { vmx_sync_pir_to_irr } from './vmx/posted_intr.ts';
 
 const file = 'arch/x86/kvm/x86.c';
@@ -46,14 +50,31 @@ const USER_SPACE = 0;
 const prepared = { USER_SPACE: 0, AGAIN: 1, ENTER: 2, ENTER_AND_EXIT: 3 } as const;
 
 /**
+ * Has vmcs02 the address of a page that L1's memory no longer has there? Then the pages are got
+ * again.
+ * @kvm arch/x86/kvm/x86.c (series)
+ */
+function* kvm_invalid_nested_state(m: Machine, vcpu: number): Body<boolean> {
+  const target = m.vcpu[vcpu]!;
+  if (!target.guest_mode || !usesCaches(m) || !m.on('gpc-final-check')) return false;
+  yield m.step('final check: was a page of L1 taken away that vmcs02 has?');
+  if (!vmx_is_nested_state_invalid(m, vcpu)) return false;
+  target.stat.gpc_final_check_fails++;
+  yield m.step('it was: make GET_NESTED_STATE_PAGES');
+  kvm_make_request(m, vcpu, KVM_REQ.GET_NESTED_STATE_PAGES);
+  return true;
+}
+
+/**
  * Has something come up since the requests were read?
  * @kvm arch/x86/kvm/x86.c: kvm_vcpu_exit_request
  */
-const kvm_vcpu_exit_request = (m: Machine, vcpu: number): boolean =>
-  m.vcpu[vcpu]!.mode === vcpuMode.EXITING_GUEST_MODE ||
-  kvm_request_pending(m, vcpu) ||
-  m.vcpu[vcpu]!.need_resched ||
-  m.vcpu[vcpu]!.sigpending;
+function* kvm_vcpu_exit_request(m: Machine, vcpu: number): Body<boolean> {
+  const { mode, need_resched, sigpending } = m.vcpu[vcpu]!;
+  if (mode === vcpuMode.EXITING_GUEST_MODE || kvm_request_pending(m, vcpu)) return true;
+  if (need_resched || sigpending) return true;
+  return yield* kvm_invalid_nested_state(m, vcpu);
+}
 
 /** Events and what depends on them. */
 function* prepareEvents(m: Machine, vcpuIndex: number): Body<number> {
@@ -84,7 +105,7 @@ function* prepare(m: Machine, vcpuIndex: number): Body<number> {
   }
   const how: number = yield* prepareEvents(m, vcpuIndex);
   if (how < prepared.ENTER) return how;
-  if (m.vcpu[vcpuIndex]!.root_mmu.root < 0) yield* kvm_mmu_load(m, vcpuIndex);
+  if (activeMmu(m, vcpuIndex).root < 0) yield* kvm_mmu_load(m, vcpuIndex);
   yield* cond_resched(m, vcpuIndex);
   return how;
 }
@@ -116,12 +137,12 @@ function* enterMode(m: Machine, vcpuIndex: number): Body<void> {
 
 /** The vector that the exit acknowledged is handled now. @kvm arch/x86/kvm/vmx/vmx.c */
 function* handleExitIrqoff(m: Machine, vcpuIndex: number, reason: number): Body<void> {
-  const { vmcs01, cpu } = m.vcpu[vcpuIndex]!;
-  const acknowledged = vmcs01.vm_exit_intr_info;
+  const vmcs = currentVmcs(m, vcpuIndex);
+  const acknowledged = vmcs.vm_exit_intr_info;
   if (reason !== exitReason.EXTERNAL_INTERRUPT || acknowledged < INTR_INFO_VALID) return;
   yield m.step('run the handler of vector {vector}', acknowledged & 0xff);
-  vmcs01.vm_exit_intr_info = 0;
-  handleVector(m, cpu, acknowledged & 0xff);
+  vmcs.vm_exit_intr_info = 0;
+  handleVector(m, m.vcpu[vcpuIndex]!.cpu, acknowledged & 0xff);
 }
 
 /** The way out of IN_GUEST_MODE, whether or not the guest was entered. */
@@ -173,9 +194,12 @@ function* runGuest(
   program: Program,
   immediateExit: boolean,
 ): Body<number> {
+  const { nested } = m.vcpu[vcpuIndex]!;
   for (;;) {
     yield* beforeEntry(m, vcpuIndex, immediateExit);
     const reason = yield* vmEntry(m, vcpuIndex, program);
+    // The entry that VMLAUNCH or VMRESUME has committed is over, well or not.
+    if (nested.nested_run_pending) nested.nested_run_pending = false;
     vmx_complete_interrupts(m, vcpuIndex);
     const how = yield* vmx_exit_handlers_fastpath(m, vcpuIndex, reason, program, immediateExit);
     if (how === fastpath.NONE) return reason;
@@ -184,7 +208,7 @@ function* runGuest(
     if (!m.on('fastpath-recheck')) continue;
     yield* syncPir(m, vcpuIndex);
     yield m.step('final check: mode EXITING, or a request?');
-    if (kvm_vcpu_exit_request(m, vcpuIndex)) return -1;
+    if (yield* kvm_vcpu_exit_request(m, vcpuIndex)) return -1;
   }
 }
 
@@ -207,14 +231,14 @@ function* runAndHandle(
  */
 const vcpu_enter_guest = kvm(
   file,
-  function* vcpu_enter_guest(m: Machine, vcpuIndex: number, program: Program) {
+  function* vcpu_enter_guest(m: Machine, vcpuIndex: number, program: Program, l2: Program) {
     const how: number = yield* prepare(m, vcpuIndex);
     if (how < prepared.ENTER) return how;
     const immediateExit = how === prepared.ENTER_AND_EXIT;
     yield* enterMode(m, vcpuIndex);
     if (m.on('final-request-check')) {
       yield m.step('final check: mode EXITING, or a request?');
-      if (kvm_vcpu_exit_request(m, vcpuIndex)) {
+      if (yield* kvm_vcpu_exit_request(m, vcpuIndex)) {
         yield* cancel(m, vcpuIndex, immediateExit);
         return AGAIN;
       }
@@ -224,7 +248,9 @@ const vcpu_enter_guest = kvm(
       yield m.step('make EVENT');
       kvm_make_request(m, vcpuIndex, KVM_REQ.EVENT);
     }
-    return yield* runAndHandle(m, vcpuIndex, program, immediateExit);
+    // An event may have ended L2, or not: this is the level that is entered.
+    const entered = m.vcpu[vcpuIndex]!.guest_mode ? l2 : program;
+    return yield* runAndHandle(m, vcpuIndex, entered, immediateExit);
   },
 );
 
@@ -283,10 +309,13 @@ function* returnToUserSpace(m: Machine, vcpuIndex: number, program: Program): Bo
   return true;
 }
 
-/** The thread of a vCPU inside KVM_RUN, which user space calls again and again. */
+/**
+ * The thread of a vCPU inside KVM_RUN, which user space calls again and again. Its guest runs
+ * `program`, and `l2` in a guest of its own.
+ */
 export const vcpu_run = kvm(
   file,
-  function* vcpu_run(m: Machine, vcpuIndex: number, program: Program) {
+  function* vcpu_run(m: Machine, vcpuIndex: number, program: Program, l2: Program) {
     const vcpu = m.vcpu[vcpuIndex]!;
     yield m.step('srcu_read_lock');
     if (!mutexIsFree(m, vcpuIndex)) {
@@ -295,7 +324,7 @@ export const vcpu_run = kvm(
     vcpu.srcu_idx = srcu_read_lock(m);
     for (;;) {
       let result: number = kvm_vcpu_running(m, vcpuIndex)
-        ? yield* vcpu_enter_guest(m, vcpuIndex, program)
+        ? yield* vcpu_enter_guest(m, vcpuIndex, program, l2)
         : yield* vcpu_block(m, vcpuIndex);
       if (result !== USER_SPACE) result = yield* betweenTurns(m, vcpuIndex);
       if (result === USER_SPACE && !(yield* returnToUserSpace(m, vcpuIndex, program))) return;

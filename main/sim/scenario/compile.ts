@@ -119,7 +119,12 @@ const meaningOf = (input: Input): CompiledScenario => {
   const machine = words === undefined && !isWhole ? largestMachine : machineOf(words ?? [], report);
   const actors = actorsOf(allOf(sections, 'program'), machine, report);
   const names = actors.map(({ name }) => name);
-  const layout = layoutOf({ vcpus: machine.vcpus, actors: actors.length, frames: machine.frames });
+  const layout = layoutOf({
+    vcpus: machine.vcpus,
+    actors: actors.length,
+    frames: machine.frames,
+    memoryPages: machine.memoryPages,
+  });
   return {
     title: title?.title.text ?? '',
     about: dedented(about?.text.text ?? ''),

@@ -5,7 +5,7 @@ import { limits } from './limits.ts';
 export const actorState = { READY: 0, PARKED: 1, DONE: 2 } as const;
 
 /** A program, its interrupt handler, its SMI handler: each has loops of its own. */
-const programParts = 3;
+export const programParts = 3;
 
 /** Who executes on the processor: the host kernel, the guest, the guest's guest. */
 export const level = { L0: 0, L1: 1, L2: 2 } as const;
@@ -35,8 +35,8 @@ export const Actor = record('actor', 'what acts by itself', {
   pc: counter('next instruction of the program of the actor, or of its guest'),
   counter: array(
     LoopCounter,
-    limits.loopNesting * programParts,
-    'the loops of the program, then those of its interrupt handler, and of its SMI handler',
+    2 * limits.loopNesting * programParts,
+    'the loops of the program, then those of its interrupt handler, and of its SMI handler; then of L2',
   ),
   depth: counter('called functions on the stack'),
   stack: array(StackFrame, limits.stackDepth, 'the call stack, outermost first'),

@@ -1,4 +1,5 @@
 /** Where things are in the address spaces of the model: constants, not state. */
+import { ALL_ONES_64 } from '../arena/views.ts';
 import { limits } from './limits.ts';
 import { PAGE_SIZE } from './machine.ts';
 
@@ -15,6 +16,11 @@ export const IOAPIC_DEFAULT_BASE_ADDRESS = 0xfec0_0000;
 export const IOAPIC_MEM_LENGTH = 0x100;
 /** Frame number of the APIC's default address in guest-physical space. */
 export const apicAccessGfn = APIC_DEFAULT_PHYS_BASE / PAGE_SIZE;
+
+/** No guest-physical address. */
+export const INVALID_GPA = ALL_ONES_64;
+/** The enlightened VMCS has an address that only L1 knows yet. @kvm vmx/hyperv.h */
+export const EVMPTR_MAP_PENDING = 2 ** 53 - 2;
 
 export const hvaOfGuestPage = (gfn: number): number => hvaOfMemory + gfn * PAGE_SIZE;
 

@@ -4,12 +4,12 @@ export const limits = {
   /** KVM_MAX_VCPU_IDS: 4 for each of up to 1024 vCPUs */
   vcpuIds: 4096,
   /** frames of the memory pool, the reserved frame 0 and the register pages included */
-  frames: 64,
+  frames: 128,
   framesDefault: 8,
   memslots: 20,
-  ptes: 32,
-  eptRoots: 4,
-  sptesPerRoot: 16,
+  /** pages of guest memory */
+  memoryPages: 64,
+  eptRoots: 6,
   tlbEntriesPerCpu: 16,
   stackDepth: 24,
   locals: 4,

@@ -3,6 +3,7 @@ import { array, layOut, nested, type RecordType, record, type ViewOf } from '../
 import { Actor } from './actor.ts';
 import { limits } from './limits.ts';
 import { EptRoot, Frame, Pte } from './memory.ts';
+import { contextsPerVcpu } from './nested.ts';
 import { Cpu, Vcpu } from './vcpu.ts';
 import { Vm } from './vm.ts';
 
@@ -11,7 +12,7 @@ export const MachineState = record('machine', 'the modelled computer', {
   vcpu: array(Vcpu, 'vcpus', 'the virtual CPUs'),
   cpu: array(Cpu, 'vcpus', 'the physical CPUs: vCPU i runs on CPU i'),
   ept: array(EptRoot, limits.eptRoots, 'extended page tables'),
-  pte: array(Pte, limits.ptes, 'the primary page table of the VMM process'),
+  pte: array(Pte, 'pages', 'the primary page table of the VMM process'),
   actor: array(Actor, 'actors', 'what acts by itself'),
   frame: array(Frame, 'frames', 'page frames of the host'),
 });
@@ -24,17 +25,25 @@ export interface MachineDimensions {
   readonly vcpus: number;
   readonly actors: number;
   readonly frames: number;
+  /** pages of guest memory */
+  readonly memoryPages: number;
 }
 
 const layouts = new Map<string, RecordType>();
 
 /** The layout for given dimensions; equal dimensions give the same object. */
 export const layoutOf = (dimensions: MachineDimensions): RecordType => {
-  const { vcpus, actors, frames } = dimensions;
-  const key = `${vcpus} ${actors} ${frames}`;
+  const { vcpus, actors, frames, memoryPages } = dimensions;
+  const key = `${vcpus} ${actors} ${frames} ${memoryPages}`;
   const known = layouts.get(key);
   if (known !== undefined) return known;
-  const layout = layOut(MachineState, { ...dimensions, phys_map: 2 * vcpus });
+  const layout = layOut(MachineState, {
+    ...dimensions,
+    phys_map: 2 * vcpus,
+    contexts: contextsPerVcpu * vcpus,
+    // Guest memory, the APIC-access page, and room for what was mapped elsewhere.
+    pages: memoryPages + 4,
+  });
   layouts.set(key, layout);
   return layout;
 };

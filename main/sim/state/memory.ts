@@ -1,6 +1,5 @@
 /** Host memory: page frames, the primary page table, EPT roots and TLBs. */
 import { array, bytes, counter, flag, pfn, record, s32, u32, u64 } from '../arena/fields.ts';
-import { limits } from './limits.ts';
 
 export const Frame = record('page', 'a page frame of the host', {
   refcount: s32('references: one for the primary PTE that maps it, one for each get_page'),
@@ -21,11 +20,13 @@ export const Pte = record('pte', 'an entry of the primary page table of the VMM 
   present: flag('the entry is present'),
   migrating: flag('a migration entry stands here: a fault waits for the new mapping'),
   writable: flag('writes are allowed'),
+  pfnmap: flag('VM_PFNMAP: the memory behind it has no struct page'),
 });
 
 export const Spte = record('spte', 'a leaf entry of an EPT', {
   present: flag('the entry maps a frame'),
-  gfn: u64({ as: 'gfn' }, 'guest frame number'),
+  gfn: u64({ as: 'gfn' }, 'guest frame number; of an EPT02 that of L2'),
+  l1_gfn: u64({ as: 'gfn' }, 'frame number in the memory of L1: what the MMU notifier zaps by'),
   pfn: pfn('host frame'),
   writable: flag('writes are allowed'),
 });
@@ -34,7 +35,8 @@ export const EptRoot = record('ept_root', 'an extended page table', {
   used: flag('the root exists'),
   invalid: flag('the root is obsolete and must not be used for new entries'),
   refcount: counter('vCPUs that hold the root'),
-  spte: array(Spte, limits.sptesPerRoot, 'the entries'),
+  eptp12: u64({ as: 'gpa' }, 'all ones: EPT01; else the EPTP of L1 that this EPT02 shadows'),
+  spte: array(Spte, 'pages', 'the entries'),
 });
 
 export const TlbEntry = record('tlb_entry', 'a translation cached by a physical CPU', {

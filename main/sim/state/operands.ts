@@ -1,5 +1,7 @@
 /** The operands of instructions: what each may be, and the words that explain them. */
+
 import { apicvInhibitReason } from './vm.ts';
+import { vmcs12Fields } from './vmcs12.ts';
 
 export type ActorKind =
   | 'vcpu'
@@ -123,3 +125,19 @@ export const registerValue: Operand = { ...word, doc: 'what the word is to be' }
 
 /** Ioctls of a vCPU wait for its mutex. */
 export const outsideRun = 'a thread inside KVM_RUN gets a signal, and comes out first';
+
+/** A page of L1's memory that a VMX instruction names. */
+export const region = (what: string): Operand => ({
+  name: 'address',
+  kind: 'u32',
+  max: 2 ** 52 - 1,
+  doc: `guest-physical address of the ${what}, a page of guest memory`,
+});
+
+export const vmcsField: Operand = {
+  name: 'field',
+  kind: 'u32',
+  max: 0x7fff,
+  names: vmcs12Fields,
+  doc: 'a field of the VMCS: its name in lower case, or its encoding',
+};

@@ -1,5 +1,7 @@
 /** What actors can be told to do: the instructions of a scenario, declared once. */
 
+import { INVALID_GPA } from './addresses.ts';
+import { nestedStateFields } from './nested_state.ts';
 import {
   type ActorKind,
   address,
@@ -15,12 +17,14 @@ import {
   page,
   pin,
   reason,
+  region,
   registerOffset,
   registerValue,
   slotAddress,
   value,
   vcpu,
   vector,
+  vmcsField,
   word,
 } from './operands.ts';
 import { mpState } from './vcpu.ts';
@@ -141,6 +145,58 @@ export const instructionSpecs = [
     doc: 'VMCALL KVM_HC_KICK_CPU (RAX = 5): ends HLT of the vCPU, also with interrupts off',
   },
   {
+    op: 'vmxon',
+    by: 'vcpu',
+    operands: [region('VMXON region')],
+    doc: 'the guest, being a hypervisor (L1), enters VMX operation',
+  },
+  { op: 'vmxoff', by: 'vcpu', operands: [], doc: 'L1 leaves VMX operation' },
+  {
+    op: 'vmclear',
+    by: 'vcpu',
+    operands: [region('VMCS')],
+    doc: 'L1 makes a VMCS clear: its launch state, and what is cached goes to memory',
+  },
+  {
+    op: 'vmptrld',
+    by: 'vcpu',
+    operands: [region('VMCS')],
+    doc: 'L1 makes a VMCS current; its first four bytes must be the revision 0x11e57ed0',
+  },
+  { op: 'vmread', by: 'vcpu', operands: [vmcsField], doc: 'L1 reads a field of the current VMCS' },
+  {
+    op: 'vmwrite',
+    by: 'vcpu',
+    operands: [vmcsField, word],
+    doc: 'L1 writes a field of the current VMCS, with 0 in bits 63:32',
+  },
+  {
+    op: 'vmwrite64',
+    by: 'vcpu',
+    operands: [vmcsField, low, high],
+    doc: 'L1 writes a field of the current VMCS',
+  },
+  {
+    op: 'vmlaunch',
+    by: 'vcpu',
+    operands: [],
+    doc: 'L1 enters L2 for the first time; it goes on behind this when L2 exits to it',
+  },
+  {
+    op: 'vmresume',
+    by: 'vcpu',
+    operands: [],
+    doc: 'L1 enters L2 again; it goes on behind this when L2 exits to it',
+  },
+  {
+    op: 'advance-rip',
+    by: 'vcpu',
+    operands: [],
+    doc:
+      'L1 adds VM_EXIT_INSTRUCTION_LEN to GUEST_RIP: both are in the shadow VMCS, so that this ' +
+      'causes no exit',
+  },
+  {
     op: 'handler',
     by: 'vcpu',
     operands: [],
@@ -168,6 +224,12 @@ export const instructionSpecs = [
     by: 'mm',
     operands: [page],
     doc: 'unmaps the page and drops its frame; the next access faults a new, empty frame in',
+  },
+  {
+    op: 'oom-reap',
+    by: 'mm',
+    operands: [page],
+    doc: 'the same by the OOM killer: vCPUs in the guest are interrupted, but not waited for',
   },
   {
     op: 'munmap',
@@ -320,6 +382,34 @@ export const instructionSpecs = [
     doc: `KVM_SET_MP_STATE; ${outsideRun}`,
   },
   {
+    op: 'get-nested-state',
+    by: 'user',
+    operands: [vcpu],
+    doc: `KVM_GET_NESTED_STATE; user space keeps what it gets; ${outsideRun}`,
+  },
+  {
+    op: 'edit-nested-state',
+    by: 'user',
+    operands: [
+      vcpu,
+      { name: 'field', kind: 'u32', names: nestedStateFields, doc: 'a field of the header' },
+      {
+        name: 'value',
+        kind: 'u32',
+        max: 2 ** 52 - 1,
+        names: { none: INVALID_GPA },
+        doc: 'its value; none: all ones',
+      },
+    ],
+    doc: 'user space changes what it keeps for KVM_SET_NESTED_STATE',
+  },
+  {
+    op: 'set-nested-state',
+    by: 'user',
+    operands: [vcpu],
+    doc: `KVM_SET_NESTED_STATE of what user space keeps; ${outsideRun}`,
+  },
+  {
     op: 'set-vapic-addr',
     by: 'user',
     operands: [vcpu, { name: 'address', kind: 'u32', doc: 'of a word of guest memory; 0: none' }],
@@ -411,6 +501,8 @@ export interface ActorConfig {
   /** number of the vCPU or physical CPU; of the others, which of them (`mm`, `mm1` …) */
   readonly index: number;
   readonly program: Program;
+  /** of a vCPU: what its guest runs in a guest of its own */
+  readonly l2?: Program;
 }
 
 /** What user space chose for the VM before it made vCPUs; module parameters too. */
@@ -426,6 +518,10 @@ export interface VmConfig {
   /** mask of KVM_CAP_DISABLE_QUIRKS */
   readonly disabledQuirks: number;
   readonly vectorHashing: boolean;
+  /** the guest sees VMX in CPUID */
+  readonly nested: boolean;
+  /** `unmanaged`: no struct page, as with `mem=` or a PFN map of a driver */
+  readonly guestMemory: 'managed' | 'unmanaged';
   readonly apicBusCycleNs: number;
   readonly tscKhz: number;
   readonly bspId: number;
@@ -451,6 +547,8 @@ export const usualVm: VmConfig = {
   x2apicBroadcastQuirkDisabled: false,
   disabledQuirks: 0,
   vectorHashing: true,
+  nested: false,
+  guestMemory: 'managed',
   apicBusCycleNs: 1,
   tscKhz: 1_000_000,
   bspId: 0,

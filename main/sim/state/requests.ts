@@ -46,6 +46,25 @@ export const KVM_REQ = {
 
 export type RequestNumber = (typeof KVM_REQ)[keyof typeof KVM_REQ];
 
+/** Flags above the number: no wake-up 8, wait for the acks 9, set no bit 10. */
+const NO_ACTION = 1 << 10;
+const WAIT = 1 << 9;
+const NO_WAKEUP = 1 << 8;
+
+/** Makes vCPUs leave the guest and waits until they have; leaves no bit behind. */
+export const KVM_REQ_OUTSIDE_GUEST_MODE = NO_ACTION | WAIT | NO_WAKEUP;
+/** The same without waiting. */
+export const OUTSIDE_GUEST_MODE_NO_WAIT = NO_ACTION | NO_WAKEUP;
+
+/** What can be asked of vCPUs: a request, or to leave the guest. */
+export type Asked =
+  | RequestNumber
+  | typeof KVM_REQ_OUTSIDE_GUEST_MODE
+  | typeof OUTSIDE_GUEST_MODE_NO_WAIT;
+
+/** Does it set a bit that somebody handles? */
+export const isRequest = (asked: Asked): asked is RequestNumber => (asked & NO_ACTION) === 0;
+
 export const requestCount = 64;
 
 /** A request wakes a blocked vCPU unless NO_WAKEUP; WAIT makes the maker wait for the acks. */
@@ -70,5 +89,7 @@ const flagged = new Set<number>([
   KVM_REQ.HV_TLB_FLUSH,
 ]);
 
-export const flagsOf = (request: RequestNumber): RequestFlags =>
-  flagged.has(request) ? waitNoWakeup : plain;
+export const flagsOf = (asked: Asked): RequestFlags => {
+  if (!isRequest(asked)) return { wait: (asked & WAIT) !== 0, noWakeup: true };
+  return flagged.has(asked) ? waitNoWakeup : plain;
+};

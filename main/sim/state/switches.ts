@@ -3,18 +3,11 @@
  * Toggles, completion, help, documents and tests all come from this table.
  */
 
-export type SwitchValue = string;
+import { type Era, eras } from './eras.ts';
+import { onOff, type Switch, type SwitchValue } from './switch.ts';
+import { pageSwitches } from './switches/pages.ts';
 
-export interface Switch {
-  readonly id: string;
-  /** allowed values, the usual one first; a boolean has 'on' and 'off' */
-  readonly values: readonly SwitchValue[];
-  readonly since: string;
-  readonly races: readonly string[];
-  readonly summary: string;
-}
-
-const onOff = ['on', 'off'] as const;
+export type { Switch, SwitchValue } from './switch.ts';
 
 export const switches = [
   {
@@ -63,6 +56,13 @@ export const switches = [
     races: ['R02', 'R15'],
     summary:
       'kvm_check_request clears the bit before the handler runs, so that a request made meanwhile survives',
+  },
+  {
+    id: 'noslot-apic-in-l2',
+    values: onOff,
+    since: 'always in the trees read',
+    races: ['R06'],
+    summary: 'an access of L2 to the private slot is emulated; off, its page is mapped into EPT02',
   },
   {
     id: 'slot-invalid-test',
@@ -198,6 +198,89 @@ export const switches = [
       'how vmcs01 follows, when L2 ends, a change of apicv_active made while L2 ran: its controls are written, or APICV_UPDATE is made, which finds nothing to do',
   },
   {
+    id: 'event-on-nested-entry',
+    values: onOff,
+    since: 'long-standing',
+    races: ['R42'],
+    summary: 'an entry into L2 makes EVENT if L1 has an interrupt, a window, INIT or SIPI pending',
+  },
+  {
+    id: 'event-on-nested-exit',
+    values: onOff,
+    since: 'long-standing',
+    races: ['R42'],
+    summary: 'an exit from L2 to L1 makes EVENT if something can be injected into L1',
+  },
+  {
+    id: 'eoi-bitmap-defer-in-l2',
+    values: onOff,
+    since: 'long-standing (version unverified)',
+    races: ['R64'],
+    summary:
+      'while L2 runs a change of the EOI-exit bitmap waits until L2 ends; off, it is written into the loaded VMCS, which is that of L2',
+  },
+  {
+    id: 'nested-pi-mb',
+    values: onOff,
+    since: '83c98007d9fb, v5.17',
+    races: ['R31'],
+    summary:
+      'a sender of a notification for L2 makes EVENT before it reads the mode of the vCPU; off, it has read the mode already',
+  },
+  {
+    id: 'nested-pi-cached-nv',
+    values: onOff,
+    since: 'always; hardened 1ed0f119c5ff (v6.12 cycle)',
+    races: ['R34'],
+    summary:
+      'a sender compares its vector with the copy in posted_intr_nv; off, it reads vmcs12, which only the thread of the vCPU may touch',
+  },
+  {
+    id: 'nv-irq-morph',
+    values: ['at-exit-injection', 'at-entry', 'off'],
+    since: 'at-entry 25bb2cf97139 (v5.10); at-exit-injection 6e0b456547f4 (v6.12 cycle)',
+    races: ['R35', 'R36'],
+    summary:
+      'where a pending interrupt of L1 with the notification vector of L2 becomes a notification: where it would end L2, only right behind VMLAUNCH and VMRESUME, or nowhere',
+  },
+  {
+    id: 'nested-has-events',
+    values: onOff,
+    since: '27c4fa42b11a, v6.11 cycle',
+    races: ['R37'],
+    summary: 'what wakes a halted L2 includes what L1 has posted in the descriptor of L2',
+  },
+  {
+    id: 'ack-after-vmcs01',
+    values: onOff,
+    since: 'always (kept by the v6.12-cycle rework)',
+    races: ['R33'],
+    summary:
+      'the interrupt that ends L2 is put in service when vmcs01 is loaded; off, while vmcs02 is',
+  },
+  {
+    id: 'nested-run-pending-block',
+    values: onOff,
+    since: 'long-standing',
+    races: ['R41'],
+    summary: 'an entry into L2 that is committed takes place before an event may end L2',
+  },
+  {
+    id: 'block-ignore-ebusy',
+    values: onOff,
+    since: 'ead63640d4e7, k7.0',
+    races: ['R45'],
+    summary:
+      'vcpu_block goes on when an event of a halted L2 has to wait; off, it warns and returns to user space',
+  },
+  {
+    id: 'get-pages-request-on-restore',
+    values: onOff,
+    since: 'v5.x; always re-requested since 2020/21',
+    races: ['R44'],
+    summary: 'restoring an active L2 makes GET_NESTED_STATE_PAGES: vmcs02 holds no address yet',
+  },
+  {
     id: 'apicv-zap-on-inhibit',
     values: onOff,
     since: 'v5.15-era rework (version unverified)',
@@ -331,6 +414,37 @@ export const switches = [
     races: ['R67'],
     summary: 'memslots are published only while no invalidation is active',
   },
+  ...pageSwitches,
+  {
+    id: 'nested-nv-redeliver',
+    values: ['off', 'on'],
+    since: 'hypothetical',
+    races: ['R38'],
+    summary: 'a notification that came too late for L2 is given to L1 as an interrupt',
+  },
+  {
+    id: 'migrate-pi-pending',
+    values: ['off', 'on'],
+    since: 'hypothetical',
+    races: ['R39'],
+    summary:
+      'restoring an L2 with posted interrupts looks into its descriptor, as a notification would',
+  },
+  {
+    id: 'extint-peek-first',
+    values: ['off', 'on'],
+    since: 'hypothetical',
+    races: ['R68'],
+    summary: 'an ExtINT that has to wait is not taken from the PIC or from user space',
+  },
+  {
+    id: 'gpc-unlock-before-refresh',
+    values: ['off', 'on'],
+    since: 'hypothetical',
+    races: ['R79'],
+    summary:
+      'the cache of the descriptor is unlocked before that of the virtual-APIC page is refreshed',
+  },
 ] as const satisfies readonly Switch[];
 
 export type SwitchId = (typeof switches)[number]['id'];
@@ -341,109 +455,24 @@ export interface Profile {
   readonly switches: Readonly<Record<SwitchId, SwitchValue>>;
 }
 
-/** What each era changes against the kernel before it; the first gives every switch its value. */
-interface Era {
-  readonly id: string;
-  readonly summary: string;
-  readonly changes: Partial<Readonly<Record<SwitchId, SwitchValue>>>;
-}
-
-const eras: readonly Era[] = [
-  {
-    id: 'k4.15',
-    summary: 'v4.15 to v5.7: reload requested from invalidate_range_start, no retry check',
-    changes: {
-      'apic-reload-hook': 'range_start',
-      'apic-reload-retry': 'off',
-      'reload-flush-current': 'on',
-      'slot-invalid-test': 'off',
-      'sync-pir-when-inhibited': 'off',
-      'sn-clear-recompute-on': 'off',
-      'fastpath-recheck': 'off',
-      'fastpath-exits': 'none',
-      'vmcs01-update-mode': 'drop',
-      'svi-l2-policy': 'write-loaded',
-      'apicv-refresh-on-exit': 'request',
-      'apicv-zap-on-inhibit': 'off',
-      'apicv-kick-before-reasons': 'off',
-      'apicv-update-lock': 'off',
-      'event-on-apicv-deactivate': 'off',
-      'svi-on-activation': 'off',
-      'irr-pending-on-transition': 'scan',
-      'apic-map-dirty-protocol': 'off',
-      'apic-map-maxid-monotonic': 'off',
-      'eoi-pending-scan': 'off',
-      'memslot-update-waits-mn': 'off',
-    },
-  },
-  {
-    id: 'k5.8',
-    summary:
-      'v5.8 to v6.5: reload requested from ->invalidate_range, after the primary PTE is gone',
-    changes: {
-      'apic-reload-hook': 'invalidate_range',
-      'vmcs01-update-mode': 'defer',
-      'sn-clear-recompute-on': 'on',
-      'fastpath-recheck': 'on',
-      'fastpath-exits': 'msr',
-    },
-  },
-  {
-    id: 'k6.6',
-    summary:
-      'v6.6 to v6.12: reload from the standard hooks with a retry check, no flush of its own',
-    changes: {
-      'apic-reload-hook': 'standard',
-      'apic-reload-retry': 'on',
-      'reload-flush-current': 'off',
-      'slot-invalid-test': 'on',
-      'irr-pending-on-transition': 'untouched',
-      'memslot-update-waits-mn': 'on',
-      'apic-map-maxid-monotonic': 'on',
-      'apic-map-dirty-protocol': 'on',
-      'event-on-apicv-deactivate': 'on',
-      'apicv-update-lock': 'on',
-      'apicv-kick-before-reasons': 'on',
-      'apicv-zap-on-inhibit': 'on',
-      'sync-pir-when-inhibited': 'on',
-    },
-  },
-  {
-    id: 'k6.13',
-    summary: 'v6.13 to v6.18: irr_pending set at every APICv transition, stale EOI routes tracked',
-    changes: {
-      'irr-pending-on-transition': 'true',
-      'eoi-pending-scan': 'on',
-      'empty-pir-scans-irr': 'off',
-      'fastpath-exits': 'msr-hlt',
-      'svi-l2-policy': 'defer',
-    },
-  },
-  {
-    id: 'k6.19',
-    summary: 'v6.19: SVI written when APICv is activated',
-    changes: {
-      'empty-pir-scans-irr': 'on',
-      'svi-on-activation': 'on',
-      'apicv-refresh-on-exit': 'immediate',
-    },
-  },
-  {
-    id: 'k7.0',
-    summary: 'kvm-x86 apic branch of January 2026: updates of vmcs01 are no longer deferred',
-    changes: { 'vmcs01-update-mode': 'on-demand', 'svi-l2-policy': 'on-demand' },
-  },
-];
-
 const usual = Object.fromEntries(switches.map(({ id, values }) => [id, values[0]])) as Record<
   SwitchId,
   SwitchValue
 >;
 
-export const profiles: readonly Profile[] = eras.map((era, index) => ({
+type Settings = Readonly<Record<SwitchId, SwitchValue>>;
+
+/** The switches of an era: those of the era that it changes, and its changes. */
+const switchesOf = (era: Era): Settings => {
+  const before = eras[eras.indexOf(era) - 1];
+  const base = era.base === undefined ? before : eras.find(({ id }) => id === era.base);
+  return { ...(base === undefined ? usual : switchesOf(base)), ...era.changes };
+};
+
+export const profiles: readonly Profile[] = eras.map((era) => ({
   id: era.id,
   summary: era.summary,
-  switches: Object.assign({}, usual, ...eras.slice(0, index + 1).map(({ changes }) => changes)),
+  switches: switchesOf(era),
 }));
 
 export const defaultProfile = 'k7.0';

@@ -7,6 +7,13 @@ export const timerMode = { ONESHOT: 0, PERIODIC: 1 << 17, TSCDEADLINE: 2 << 17 }
 /** How early timers fire until KVM has learned better. */
 export const LAPIC_TIMER_ADVANCE_NS_INIT = 1000;
 
+/** @kvm include/linux/hrtimer.h */
+export const Hrtimer = record('hrtimer', 'a timer of the host', {
+  armed: flag('the timer is started'),
+  running: flag('its callback runs: whoever cancels it waits'),
+  expires: u64({ as: 'dec' }, 'when it fires, ns of the host clock (vm.now)'),
+});
+
 export const KvmTimer = record('kvm_timer', 'the APIC timer', {
   armed: flag('the hrtimer is started'),
   running: flag('its callback runs: whoever cancels it waits'),

@@ -14,9 +14,11 @@ import {
 import { Lapic } from './lapic.ts';
 import { limits } from './limits.ts';
 import { GfnToHvaCache, TlbEntry } from './memory.ts';
+import { NestedVmx } from './nested.ts';
+import { NestedState } from './nested_state.ts';
 import { PiDesc } from './pi_desc.ts';
 import { KVM_REQ, requestCount } from './requests.ts';
-import { exitReason, Vmcs } from './vmcs.ts';
+import { MsrBitmap, Vmcs } from './vmcs.ts';
 
 /** include/linux/kvm_host.h */
 export const vcpuMode = {
@@ -34,6 +36,9 @@ export const mpState = {
   SIPI_RECEIVED: 4,
   AP_RESET_HOLD: 9,
 } as const;
+
+/** vcpu_vmx.loaded_vmcs */
+export const loadedVmcs = { VMCS01: 0, VMCS02: 1 } as const;
 
 export const taskState = { RUNNING: 0, INTERRUPTIBLE: 1, BLOCKED: 2 } as const;
 
@@ -57,6 +62,8 @@ export const VcpuStat = record('kvm_vcpu_stat', 'cost counters of a vCPU', {
   emulated_apic_mmio: counter('APIC accesses that the instruction emulator did'),
   requests_made: counter('requests made for this vCPU'),
   requests_handled: counter('requests that this vCPU took'),
+  nested_entries: counter('entries into L2 for L1'),
+  nested_exits: counter('exits from L2 to L1'),
   tlb_flush_all: counter('flushes of every EP4TA'),
   tlb_flush_current: counter('flushes of the current EP4TA'),
   reloads: counter('reloads of the APIC-access page'),
@@ -65,6 +72,17 @@ export const VcpuStat = record('kvm_vcpu_stat', 'cost counters of a vCPU', {
   irq_injections: counter('interrupts put into VM_ENTRY_INTR_INFO'),
   irq_window_exits: counter('exits because interrupts became possible'),
   user_exits: counter('returns of KVM_RUN to user space'),
+  hostmap_kmap: counter('kmap of kvm_vcpu_map'),
+  hostmap_kunmap: counter('kunmap of kvm_vcpu_unmap'),
+  hostmap_memremap: counter('memremap of kvm_vcpu_map'),
+  hostmap_memunmap: counter('memunmap of kvm_vcpu_unmap'),
+  gpc_kmap: counter('kmap of a cache'),
+  gpc_kunmap: counter('kunmap of a cache'),
+  gpc_memremap: counter('memremap of a cache'),
+  gpc_memunmap: counter('memunmap of a cache'),
+  hostmap_pins: counter('pages of L1 pinned by kvm_vcpu_map'),
+  gpc_final_check_fails: counter('entries cancelled because a cache was not valid'),
+  get_nested_state_pages: counter('GET_NESTED_STATE_PAGES requests handled'),
 });
 
 export const RequestTimes = record('request_times', 'how often one request was made and taken', {
@@ -87,6 +105,10 @@ export const VcpuSpec = record('vcpu_spec', 'events that checks look for', {
   makers_in_flight: s32('makers between setting a request bit and deciding about the kick'),
   in_reload: flag('the vCPU is inside vmx_set_apic_access_page_addr, or about to be'),
   left_guest: counter('times that the vCPU left non-root mode'),
+  exits_while_run_pending: counter('exits to L1 before the committed entry took place'),
+  extints_lost: counter('ExtINTs that were taken and could not be given to L1 or L2'),
+  block_ebusy: counter('events of a halted L2 that had to wait: KVM warns (block-ignore-ebusy)'),
+  vmcs12_foreign_reads: counter('reads of cached_vmcs12 by a thread other than that of the vCPU'),
   kick: array(KickTime, 'actors', 'the last decision of each actor'),
   request: array(RequestTimes, requestCount, 'each request by its number'),
 });
@@ -109,6 +131,9 @@ export const Guest = record('guest_cpu', 'the guest on its virtual CPU', {
     'the CPU has recognized a pending virtual interrupt; ends with its delivery or a VM exit',
   ),
   cs_base: u64({ as: 'gpa' }, 'base of CS: a SIPI sets it to its vector × 4096'),
+  rflags_cf: flag('RFLAGS.CF: VMfailInvalid'),
+  rflags_zf: flag('RFLAGS.ZF: VMfailValid, the reason is in VM_INSTRUCTION_ERROR'),
+  ud: u32('#UD that instructions have raised'),
   faulted: u32('#GP that instructions have raised'),
   verified: counter('comparisons of the scenario, by the guest or user space, that were right'),
   mismatches: counter('comparisons of the scenario, by the guest or user space, that were wrong'),
@@ -133,11 +158,6 @@ export const QueuedInterrupt = record('kvm_queued_interrupt', 'an interrupt to b
   injected: flag('it is in VM_ENTRY_INTR_INFO, or on its way there'),
   soft: flag('a software interrupt'),
   nr: u32({ as: 'vector' }, 'the vector'),
-});
-
-export const MsrBitmap = record('msr_bitmap', 'the x2APIC part of the MSR bitmap', {
-  x2apic_read: bits(256, 'RDMSR of 0x800 + n is intercepted'),
-  x2apic_write: bits(256, 'WRMSR of 0x800 + n is intercepted'),
 });
 
 /** What SMRAM keeps of the interrupted program, as far as interrupts care. */
@@ -174,7 +194,10 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   root_mmu: nested(Mmu, 'the MMU of L1: EPT01'),
   apic: nested(Lapic, 'the local APIC'),
   pi_desc: nested(PiDesc, 'posted-interrupt descriptor for L1'),
+  guest_mmu: nested(Mmu, 'the MMU of L2: EPT02'),
+  loaded_vmcs: oneOf(loadedVmcs, 'the VMCS that VMREAD and VMWRITE of KVM reach'),
   vmcs01: nested(Vmcs, 'the VMCS that runs L1'),
+  vmcs02: nested(Vmcs, 'the VMCS that runs L2'),
   apic_attention: bits(32, { as: apicAttention }, 'what to do with the APIC after an exit'),
   pv_eoi: nested(PvEoi, 'paravirtual EOI'),
   ioapic_handled_vectors: bits(256, 'vectors whose EOI the IOAPIC must see'),
@@ -195,6 +218,7 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
     'threads of user space that wait for vcpu->mutex or hold it: KVM_RUN comes after them',
   ),
   apic_arb_prio: s32('turns that the vCPU has had in lowest-priority arbitration'),
+  exception_pending: flag('a #GP waits to be injected'),
   interrupt: nested(QueuedInterrupt, 'interrupt to inject or to inject again'),
   nmi_injected: flag('an NMI is being injected'),
   nmi_pending: counter('NMIs to inject'),
@@ -203,7 +227,6 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   in_smm: flag('HF_SMM_MASK'),
   smm_inside_nmi_mask: flag('HF_SMM_INSIDE_NMI_MASK: NMIs were masked before the SMI, too'),
   smram: nested(SmramState, 'what RSM restores'),
-  vmxon: flag('the vCPU is in VMX operation: INIT is blocked in root mode'),
   pv_unhalted: flag('KVM_HC_KICK_CPU woke it'),
   tpr_access_reporting: flag('KVM_TPR_ACCESS_REPORTING'),
   guest_debug_blockirq: flag('KVM_GUESTDBG_BLOCKIRQ'),
@@ -218,26 +241,9 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
   preemption_timer_expiry: u64(
     'host TSC at which the count that the last VM entry loaded is 0, if the timer is in use',
   ),
-  msr_bitmap: nested(MsrBitmap, 'which x2APIC MSRs exit'),
-  nested_posted_intr_nv: s32('notification vector that L1 set for the running L2, −1'),
-  nested_tpr_shadow: flag('vmcs12 of the running L2 uses a TPR shadow'),
-  nested_l1_tpr_threshold: s32('TPR threshold that vmcs01 gets when L2 ends, −1 for none'),
-  nested_pi_pending: flag('a nested notification arrived and was not processed yet'),
-  nested_change_vmcs01_virtual_apic_mode: flag(
-    'the APIC mode changed while L2 ran: vmcs01 follows when L2 ends (removed in k7.0)',
-  ),
-  nested_reload_vmcs01_apic_access_page: flag(
-    'APIC_PAGE_RELOAD came while L2 ran: it is made again when L2 ends (removed in k7.0)',
-  ),
-  nested_update_vmcs01_apicv_status: flag(
-    'apicv_active changed while L2 ran: vmcs01 follows when L2 ends (removed in k7.0)',
-  ),
-  nested_update_vmcs01_hwapic_isr: flag(
-    'ISR changed while L2 ran: SVI of vmcs01 follows when L2 ends (removed in k7.0)',
-  ),
-  nested_run_pending: flag('a nested VM entry is committed and not executed yet'),
-  nested_exit_reason: u32({ as: exitReason }, 'why L2 left to L1 the last time (vmcs12)'),
-  nested_exit_qualification: u64('details of that exit (vmcs12)'),
+  msr_bitmap: nested(MsrBitmap, 'which x2APIC MSRs exit while L1 runs'),
+  nested: nested(NestedVmx, 'the guest as a hypervisor'),
+  user_nested_state: nested(NestedState, 'what user space keeps for KVM_SET_NESTED_STATE'),
   guest: nested(Guest, 'registers of the guest'),
   stat: nested(VcpuStat, 'cost counters'),
   spec: nested(VcpuSpec, 'bookkeeping of the checks'),

@@ -14,6 +14,8 @@ import {
 import { ApicMap, apicMapDirty } from './apic_map.ts';
 import { IOAPIC_NUM_PINS, Ioapic, MsiRoute, Pic } from './ioapic.ts';
 import { limits } from './limits.ts';
+import { RwLock } from './locks.ts';
+import { NestedContext } from './nested.ts';
 
 export const Memslot = record('kvm_memory_slot', 'guest physical memory backed by user space', {
   used: flag('the slot is in the active set'),
@@ -22,6 +24,7 @@ export const Memslot = record('kvm_memory_slot', 'guest physical memory backed b
   npages: counter('pages'),
   userspace_addr: u64('host virtual address of the first page'),
   invalid: flag('KVM_MEMSLOT_INVALID: a delete or move is in flight'),
+  dirty_bitmap: bits(limits.memoryPages, { as: 'dec' }, 'dirty log: pages of the slot written to'),
 });
 
 /** bit numbers of APICV_INHIBIT_REASON_* */
@@ -43,11 +46,6 @@ export const apicvInhibitReason = {
 /** KVM_X86_QUIRK_* bit numbers. */
 export const quirk = { LINT0_REENABLED: 0, CD_NW_CLEARED: 1, LAPIC_MMIO_HOLE: 2 } as const;
 
-export const RwLock = record('rwlock', 'a reader-writer lock', {
-  writer: s32('the actor that holds it for writing plus 1, 0 for none'),
-  readers: counter('actors that hold it for reading'),
-});
-
 export const Srcu = record('srcu', 'sleepable RCU: two generations of readers', {
   idx: u32('the generation that new readers join'),
   readers_0: counter('readers inside generation 0'),
@@ -59,6 +57,15 @@ export const VmStat = record('kvm_vm_stat', 'cost counters of the VM', {
   sptezaps: counter('EPT entries removed'),
   wait_stalls: counter('times that a maker of requests had to wait for acks'),
   apicv_switches: counter('times that the inhibit reasons went from none to some, or back'),
+  gpc_activates: counter('kvm_gpc_activate calls'),
+  gpc_refreshes: counter('kvm_gpc_refresh calls, and those of kvm_gpc_activate'),
+  gpc_refresh_retries: counter(
+    'look-ups that an invalidation made useless; of a spin only those behind a change',
+  ),
+  gpc_invalidations: counter('caches that the MMU notifier found and invalidated'),
+  gpc_deactivates: counter('caches that were given up'),
+  nested_context_reuse: counter('VMPTRLDs that found the caches of their vmcs12'),
+  nested_context_recycle: counter('VMPTRLDs that took the caches of another vmcs12'),
 });
 
 export const OngoingRange = record(
@@ -69,6 +76,10 @@ export const OngoingRange = record(
     gfn: u64({ as: 'gfn' }, 'the page that it invalidates'),
   },
 );
+
+export const HeldLocks = record('held_locks', 'what an actor holds that it must not sleep with', {
+  spinning: counter('locks of caches, and spinlocks around them'),
+});
 
 /** Bookkeeping that only checks read: no model code decides anything on it. */
 export const VmSpec = record('vm_spec', 'events that checks look for', {
@@ -83,6 +94,12 @@ export const VmSpec = record('vm_spec', 'events that checks look for', {
   own_zaps: counter('invalidations that KVM began itself: no notifier interval covers them'),
   ends: counter('invalidations that have ended: each must have raised mmu_invalidate_seq'),
   ongoing: array(OngoingRange, 'actors', 'what each actor is invalidating'),
+  held: array(HeldLocks, 'actors', 'what each actor holds'),
+  slept_locked: counter('sleeping actions of an actor that held a spinning lock'),
+  slept_interruptible: counter('sleeping actions of a vCPU that was about to sleep already'),
+  unlocked_gpc_uses: counter('uses of the mapping of a cache without its lock'),
+  oom_kicks: counter('vCPUs in the guest that an invalidation which must not wait has met'),
+  shared_contexts: counter('contexts loaded by a vCPU while another still has them'),
   zap_unflushed: counter('zaps whose flush has not been asked of every vCPU yet'),
   apic_unannounced: counter(
     'changes of the primary PTE of the APIC-access page that ->invalidate_range has yet to announce',
@@ -158,6 +175,11 @@ export const Vm = record('kvm', 'struct kvm, struct kvm_arch', {
   ioapic: nested(Ioapic, 'the IOAPIC'),
   pic: nested(Pic, 'the PIC'),
   irq_routing: array(MsiRoute, IOAPIC_NUM_PINS, 'MSI routes of the first GSIs (split irqchip)'),
+  enable_vmx: flag('the guest sees VMX in CPUID: module parameter nested'),
+  gpc_lock: s32('the actor that holds the spinlock of gpc_list plus 1, 0 for none'),
+  nested_context: array(NestedContext, 'contexts', 'contexts of vmcs12s (gpc-v4)'),
+  nested_context_lock: s32('the actor that holds the table lock plus 1, 0 for none'),
+  nested_context_clears: counter('VMCLEARs of contexts so far: the order of the LRU list'),
   stat: nested(VmStat, 'cost counters'),
   spec: nested(VmSpec, 'bookkeeping of the checks'),
 });

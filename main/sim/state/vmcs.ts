@@ -16,6 +16,8 @@ export const cpuControl = {
   CR8_STORE: 20,
   TPR_SHADOW: 21,
   NMI_WINDOW: 22,
+  UNCOND_IO: 24,
+  IO_BITMAPS: 25,
   TERTIARY: 17,
   MSR_BITMAPS: 28,
   SECONDARY: 31,
@@ -48,15 +50,27 @@ export const exitReason = {
   NMI_WINDOW: 8,
   HLT: 12,
   VMCALL: 18,
+  VMCLEAR: 19,
+  VMLAUNCH: 20,
+  VMPTRLD: 21,
+  VMPTRST: 22,
+  VMREAD: 23,
+  VMRESUME: 24,
+  VMWRITE: 25,
+  VMXOFF: 26,
+  VMXON: 27,
   CR_ACCESS: 28,
   RDMSR: 31,
   WRMSR: 32,
+  MONITOR_TRAP_FLAG: 37,
   TPR_BELOW_THRESHOLD: 43,
   APIC_ACCESS: 44,
   EOI_INDUCED: 45,
   EPT_VIOLATION: 48,
   EPT_MISCONFIG: 49,
+  INVEPT: 50,
   PREEMPTION_TIMER: 52,
+  INVVPID: 53,
   APIC_WRITE: 56,
 } as const;
 
@@ -70,6 +84,7 @@ export const activityState = { ACTIVE: 0, HLT: 1, SHUTDOWN: 2, WAIT_SIPI: 3 } as
 /** Types of event in VM_ENTRY_INTR_INFO, VM_EXIT_INTR_INFO and IDT_VECTORING_INFO. */
 export const eventType = {
   EXTERNAL_INTERRUPT: 0,
+  RESERVED: 1,
   NMI: 2,
   EXCEPTION: 3,
   SOFT_INTERRUPT: 4,
@@ -77,7 +92,24 @@ export const eventType = {
 /** Bit 31 of them: there is an event. */
 export const INTR_INFO_VALID = 0x8000_0000;
 
-export const vmInstructionError = { NONE: 0, INVALID_CONTROL_FIELD: 7 } as const;
+/** @sdm 31.4 VM Instruction Error Numbers */
+export const vmInstructionError = {
+  NONE: 0,
+  VMCLEAR_INVALID_ADDRESS: 2,
+  VMCLEAR_VMXON_POINTER: 3,
+  VMLAUNCH_NONCLEAR_VMCS: 4,
+  VMRESUME_NONLAUNCHED_VMCS: 5,
+  INVALID_CONTROL_FIELD: 7,
+  INVALID_HOST_STATE_FIELD: 8,
+  VMPTRLD_INVALID_ADDRESS: 9,
+  VMPTRLD_VMXON_POINTER: 10,
+  VMPTRLD_INCORRECT_VMCS_REVISION_ID: 11,
+  UNSUPPORTED_VMCS_COMPONENT: 12,
+  VMWRITE_READ_ONLY_VMCS_COMPONENT: 13,
+  VMXON_IN_VMX_ROOT_OPERATION: 15,
+  EVENTS_BLOCKED_BY_MOV_SS: 26,
+  INVALID_OPERAND_TO_INVEPT_INVVPID: 28,
+} as const;
 
 /** The fields that the model uses, in order of their encodings. */
 export const Vmcs = record('vmcs', 'virtual-machine control structure', {
@@ -157,4 +189,21 @@ export const Vmcs = record('vmcs', 'virtual-machine control structure', {
     'count that VM entry loads into the VMX preemption timer, one for 32 cycles of the TSC',
   ),
   exit_qualification: u64({ tag: 0x6400 }, 'details of the last VM exit'),
+});
+
+/** MSRs besides those of the x2APIC that KVM lets L2 reach, if L1 does; by bit of `other_*`. */
+export const otherMsr = {
+  SPEC_CTRL: 0,
+  PRED_CMD: 1,
+  FLUSH_CMD: 2,
+  FS_BASE: 3,
+  GS_BASE: 4,
+  KERNEL_GS_BASE: 5,
+} as const;
+
+export const MsrBitmap = record('msr_bitmap', 'the MSR bitmap: x2APIC and a few others', {
+  x2apic_read: bits(256, 'RDMSR of 0x800 + n is intercepted'),
+  x2apic_write: bits(256, 'WRMSR of 0x800 + n is intercepted'),
+  other_read: bits(32, { as: otherMsr }, 'RDMSR of another MSR is intercepted'),
+  other_write: bits(32, { as: otherMsr }, 'WRMSR of another MSR is intercepted'),
 });

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest';
 import { kvm_set_or_clear_apicv_inhibit, kvm_vcpu_update_apicv } from '#sim/kvm/apicv.ts';
 import { vmx_set_virtual_apic_mode } from '#sim/kvm/vmx/apicv.ts';
-import { __nested_vmx_vmexit } from '#sim/kvm/vmx/nested.ts';
+import { __nested_vmx_vmexit } from '#sim/kvm/vmx/nested/vmexit.ts';
 import { apicAccessGfn } from '#sim/state/addresses.ts';
 import { KVM_REQ } from '#sim/state/requests.ts';
 import { vcpuMode } from '#sim/state/vcpu.ts';
@@ -202,7 +202,7 @@ test('k6.19 leaves vmcs01 alone until L2 ends, and then writes it', () => {
   const m = inhibitedUnderL2('k6.19');
   expect([m.vcpu[0]!.apic.apicv_active, controls(m)]).toEqual([false, all]);
   complete(m, 'vcpu0', () => __nested_vmx_vmexit(m, 0));
-  expect([controls(m), m.vcpu[0]!.nested_update_vmcs01_apicv_status]).toEqual([none, false]);
+  expect([controls(m), m.vcpu[0]!.nested.update_vmcs01_apicv_status]).toEqual([none, false]);
 });
 
 test('R51: k6.13 asks for an update that finds nothing to do, and L1 runs with stale controls', () => {

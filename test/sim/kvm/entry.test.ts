@@ -147,7 +147,7 @@ test('EVENT is taken behind all requests, and looked at in a turn without any', 
       for (const request of requests) kvm_make_request(m, 0, request);
     });
     const labels: string[] = [];
-    begin(m, 'vcpu0', () => vcpu_run(m, 0, []));
+    begin(m, 'vcpu0', () => vcpu_run(m, 0, [], []));
     while (!standsBefore(m, 'vcpu0').includes('interrupts off')) {
       labels.push(standsBefore(m, 'vcpu0'));
       takeStep(m, 'vcpu0');

@@ -80,7 +80,9 @@ test.each([
 ] as const)('%s: INIT stays and SIPI is lost in %s', (field, _place) => {
   const m = twoVcpus();
   byHand(m, () => {
-    m.vcpu[1]![field] = true;
+    const vcpu = m.vcpu[1]!;
+    if (field === 'in_smm') vcpu.in_smm = true;
+    else vcpu.nested.vmxon = true;
   });
   pend(m, 1, [INIT, SIPI]);
   accept(m);
@@ -90,23 +92,23 @@ test.each([
 test('INIT makes L2 exit; in VMX root operation, where L1 then is, it would wait', () => {
   const m = twoVcpus();
   byHand(m, () => {
-    m.vcpu[1]!.vmxon = true;
+    m.vcpu[1]!.nested.vmxon = true;
     m.vcpu[1]!.guest_mode = true;
   });
   pend(m, 1, [INIT, SIPI]);
   accept(m);
-  expect([m.vcpu[1]!.guest_mode, m.vcpu[1]!.nested_exit_reason, pending(m, 1)]).toEqual([
-    false,
-    exitReason.INIT_SIGNAL,
-    0,
-  ]);
+  expect([
+    m.vcpu[1]!.guest_mode,
+    m.vcpu[1]!.nested.cached_vmcs12.vm_exit_reason,
+    pending(m, 1),
+  ]).toEqual([false, exitReason.INIT_SIGNAL, 0]);
 });
 
 test('an L2 that is being entered keeps both for later', () => {
   const m = twoVcpus();
   byHand(m, () => {
     m.vcpu[1]!.guest_mode = true;
-    m.vcpu[1]!.nested_run_pending = true;
+    m.vcpu[1]!.nested.nested_run_pending = true;
   });
   pend(m, 1, [INIT, SIPI]);
   expect([accept(m), pending(m, 1)]).toEqual([0, (1 << INIT) | (1 << SIPI)]);

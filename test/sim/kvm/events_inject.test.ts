@@ -136,7 +136,7 @@ test('HLT with an interrupt that can be taken does not sleep', () => {
   const m = machineWith({ program: [{ op: 'hlt', operands: [] }] });
   goTo(m, 'vcpu0', 'guestInstruction', 'HLT');
   request(m, 0x51);
-  goTo(m, 'vcpu0', 'kvm_emulate_halt', 'mp_state');
+  goTo(m, 'vcpu0', 'kvm_emulate_halt_noskip', 'mp_state');
   goTo(m, 'vcpu0', 'vmEntry', 'VM e');
   expect(m.vcpu[0]!.mp_state).toBe(mpState.RUNNABLE);
 });
@@ -181,7 +181,7 @@ test('R13: a fast path that goes on without a look misses what was posted meanwh
     // The first ends HLT, so that the guest goes on at once; the second comes behind that look.
     goTo(m, 'vcpu0', 'vmEntry', 'VM exit');
     post(0x31);
-    goTo(m, 'vcpu0', 'kvm_emulate_halt', 'mp_state');
+    goTo(m, 'vcpu0', 'kvm_emulate_halt_noskip', 'mp_state');
     post(0x51);
     goTo(m, 'vcpu0', 'vmEntry', 'VM entry');
     return [m.vcpu[0]!.mode, m.vcpu[0]!.pi_desc.on];

@@ -41,7 +41,7 @@ const deadlineAt = (m: Machine, tsc: number): void => {
 
 test('the hrtimer notes an expiry and wakes the vCPU, which injects it', () => {
   const m = withTimer(timerMode.ONESHOT);
-  begin(m, 'user', () => hrtimer_interrupt(m, 0, apic_timer_fn));
+  begin(m, 'user', () => hrtimer_interrupt(m, 0, [apic_timer_fn]));
   goOn(m, 'user');
   expect(timerOf(m).pending).toBe(0);
   m.vm.now = 2000;
@@ -65,7 +65,7 @@ test('the current count follows the clock, and a new divisor rescales what is le
 test('a periodic timer that was not served collapses what it missed into one expiry, now', () => {
   const m = withTimer(timerMode.PERIODIC);
   m.vm.now = 9000;
-  does(m, __run_hrtimer(m, 0, apic_timer_fn));
+  does(m, __run_hrtimer(m, 0, [apic_timer_fn]));
   expect([timerOf(m).armed, timerOf(m).expires]).toEqual([true, 9000]);
 });
 
@@ -98,7 +98,7 @@ test('with APICv only the thread of the vCPU injects an expiry at once', () => {
 test('whoever cancels a timer waits for its callback', () => {
   const m = withTimer(timerMode.PERIODIC);
   m.vm.now = 2000;
-  begin(m, 'user', () => hrtimer_interrupt(m, 0, apic_timer_fn));
+  begin(m, 'user', () => hrtimer_interrupt(m, 0, [apic_timer_fn]));
   takeStep(m, 'user');
   begin(m, 'vcpu0', () => hrtimer_cancel(m, 0));
   expect([timerOf(m).running, isReady(m, 'vcpu0')]).toEqual([true, false]);
@@ -121,7 +121,7 @@ test('the hrtimer of a deadline fires early, and the vCPU waits for the exact ti
   deadlineAt(m, 10_000);
   expect(timerOf(m).expires).toBe(9000);
   m.vm.now = 9000;
-  does(m, __run_hrtimer(m, 0, apic_timer_fn));
+  does(m, __run_hrtimer(m, 0, [apic_timer_fn]));
   m.vcpu[0]!.apic.isr.set(vector);
   const wait = begin(m, 'vcpu0', () => kvm_wait_lapic_expire(m, 0));
   goOn(m, 'vcpu0');

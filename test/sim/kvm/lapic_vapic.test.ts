@@ -78,7 +78,7 @@ test('the threshold makes the guest exit when its TPR lets something through', (
     does(m, kvm_lapic_set_tpr(m, 0, 7));
     vcpu.guest_mode = l2;
     does(m, update_cr8_intercept(m, 0));
-    return [vcpu.vmcs01.tpr_threshold, vcpu.nested_l1_tpr_threshold];
+    return [vcpu.vmcs01.tpr_threshold, vcpu.nested.l1_tpr_threshold];
   };
   expect(threshold({}, false)).toEqual([6, -1]);
   expect(threshold({}, true)).toEqual([6, -1]);

@@ -37,8 +37,8 @@ const change = (
 const machine = (small: SmallMachine = {}): Machine => {
   const m = smallMachine({ memoryPages: 2, slotPages: 1, ...small });
   byHand(m, () => {
-    mapSpte(m, 0, 0, 3);
-    mapSpte(m, 0, 1, 4);
+    mapSpte(m, 0, 0, { pfn: 3, l1Gfn: 0 });
+    mapSpte(m, 0, 1, { pfn: 4, l1Gfn: 1 });
   });
   return m;
 };
@@ -113,7 +113,7 @@ describe('what KVM refuses', () => {
 
 test('slots are published only while no invalidation is active', () => {
   const m = machine();
-  begin(m, 'mm', () => kvm_mmu_notifier_ops.invalidate_range_start(m, hvaOfGuestPage(1)));
+  begin(m, 'mm', () => kvm_mmu_notifier_ops.invalidate_range_start(m, hvaOfGuestPage(1), true));
   goOn(m, 'mm');
   begin(m, 'user', () => change(m, 1, { size: 0 }));
   goOn(m, 'user');
@@ -126,7 +126,7 @@ test('slots are published only while no invalidation is active', () => {
 
 test('without that wait the end of the invalidation does not find the slot', () => {
   const m = machine({ switches: { 'memslot-update-waits-mn': 'off' } });
-  complete(m, 'mm', () => kvm_mmu_notifier_ops.invalidate_range_start(m, hvaOfGuestPage(1)));
+  complete(m, 'mm', () => kvm_mmu_notifier_ops.invalidate_range_start(m, hvaOfGuestPage(1), true));
   complete(m, 'user', () => change(m, 1, { size: 0 }));
   complete(m, 'mm', () => kvm_mmu_notifier_ops.invalidate_range_end(m, hvaOfGuestPage(1)));
   expect([m.vm.mmu_invalidate_in_progress, m.vm.spec.invalidations]).toEqual([1, 0]);
@@ -135,7 +135,7 @@ test('without that wait the end of the invalidation does not find the slot', () 
 test('memory that two slots show is unmapped from both', () => {
   const m = machine();
   complete(m, 'user', () => change(m, 3, { gpa: 5 * PAGE, page: 1 }));
-  byHand(m, () => mapSpte(m, 0, 5, 4));
+  byHand(m, () => mapSpte(m, 0, 5, { pfn: 4, l1Gfn: 5 }));
   begin(m, 'mm', () => vm_munmap(m, hvaOfGuestPage(1)));
   goTo(m, 'mm', '__kvm_handle_hva_range', 'unlock mmu_lock');
   expect([spteOf(m, 0, 1), spteOf(m, 0, 5)]).toEqual([-1, -1]);

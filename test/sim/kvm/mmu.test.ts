@@ -102,7 +102,12 @@ test('a zap takes the entry out of every root', () => {
   const m = smallMachine();
   byHand(m, () => {
     m.ept[2]!.used = true;
-    Object.assign(m.ept[2]!.spte[5]!, { gfn: apicAccessGfn, pfn: 3, present: true });
+    Object.assign(m.ept[2]!.spte[5]!, {
+      gfn: apicAccessGfn,
+      l1_gfn: apicAccessGfn,
+      pfn: 3,
+      present: true,
+    });
   });
   expect(complete(m, 'mm', () => zapAllRoots(m, apicAccessGfn))).toBe(true);
   expect([spteOf(m, 0, apicAccessGfn), spteOf(m, 2, apicAccessGfn)]).toEqual([-1, -1]);

@@ -6,7 +6,7 @@ import { layoutOf } from '#sim/state/machine.ts';
 import { KVM_REQ } from '#sim/state/requests.ts';
 import { inside, unmarked } from './marked.ts';
 
-const layout = layoutOf({ vcpus: 2, actors: 4, frames: 8 });
+const layout = layoutOf({ vcpus: 2, actors: 4, frames: 8, memoryPages: 1 });
 const image = (): Uint32Array => new Uint32Array(layout.bytes / 4);
 const place = (path: string): number => leafAt(layout, path)!.word;
 

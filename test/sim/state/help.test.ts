@@ -13,7 +13,7 @@ import { libraryIds, testScenarioIds } from '../scenario_run.ts';
 import { type Chain, observedIn } from './observed_writers.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
-const layout = layoutOf({ vcpus: 2, actors: 6, frames: 8 });
+const layout = layoutOf({ vcpus: 2, actors: 6, frames: 8, memoryPages: 1 });
 
 const recordsIn = (type: RecordType, known = new Map<string, RecordType>()) => {
   if (!known.has(type.name)) {

@@ -58,7 +58,7 @@ test('a VMCS field is its encoding: unique, ascending, and as wide as bits 14:13
 });
 
 test('every field says what it means, in every record, and no two leaves share a bit', () => {
-  const layout = layoutOf({ vcpus: 2, actors: 6, frames: 8 });
+  const layout = layoutOf({ vcpus: 2, actors: 6, frames: 8, memoryPages: 1 });
   const leaves = leavesOf(layout);
   expect(leaves.filter(({ doc }) => doc.length < 5).map(({ path }) => path)).toEqual([]);
   const taken = new Map<number, string>();
@@ -76,8 +76,8 @@ test('every field says what it means, in every record, and no two leaves share a
 });
 
 test('a bounded machine stays small: the largest fits a few hundred KiB', () => {
-  const { vcpus, frames } = limits;
-  const largest = layoutOf({ vcpus, frames, actors: 2 * vcpus + 32 });
+  const { vcpus, frames, memoryPages } = limits;
+  const largest = layoutOf({ vcpus, frames, memoryPages, actors: 2 * vcpus + 32 });
   expect(largest.bytes).toBeLessThan(1 << 20);
 });
 

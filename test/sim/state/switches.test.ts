@@ -2,7 +2,14 @@
 
 import { expect, test } from 'vitest';
 import { checks } from '#sim/checks/index.ts';
-import { flagsOf, KVM_REQ, requestCount } from '#sim/state/requests.ts';
+import {
+  flagsOf,
+  isRequest,
+  KVM_REQ,
+  KVM_REQ_OUTSIDE_GUEST_MODE,
+  OUTSIDE_GUEST_MODE_NO_WAIT,
+  requestCount,
+} from '#sim/state/requests.ts';
 import { defaultProfile, profileOf, profiles, switches, switchOf } from '#sim/state/switches.ts';
 
 test('each profile gives each switch one of its values', () => {
@@ -15,9 +22,9 @@ test('each profile gives each switch one of its values', () => {
   expect(profileOf(defaultProfile)?.id).toBe(defaultProfile);
 });
 
-test('the newest profile has every protection at its usual value', () => {
+test('the usual profile has every protection at its usual value', () => {
   const usual = Object.fromEntries(switches.map(({ id, values }) => [id, values[0]]));
-  expect(profiles.at(-1)?.switches).toEqual(usual);
+  expect(profileOf(defaultProfile)?.switches).toEqual(usual);
 });
 
 test('ids are unique, and races have the form of the reference', () => {
@@ -50,4 +57,26 @@ test('whoever flushes or reloads waits for the acks and wakes nobody; EVENT does
   expect(flagsOf(KVM_REQ.APICV_UPDATE)).toEqual(waiting);
   expect(flagsOf(KVM_REQ.TLB_FLUSH_CURRENT)).toEqual({ wait: false, noWakeup: false });
   expect(flagsOf(KVM_REQ.EVENT)).toEqual({ wait: false, noWakeup: false });
+});
+
+test('to be outside the guest is no request: nobody is woken, and no bit is left', () => {
+  expect(flagsOf(KVM_REQ_OUTSIDE_GUEST_MODE)).toEqual({ wait: true, noWakeup: true });
+  expect(flagsOf(OUTSIDE_GUEST_MODE_NO_WAIT)).toEqual({ wait: false, noWakeup: true });
+  expect(isRequest(KVM_REQ_OUTSIDE_GUEST_MODE)).toBe(false);
+  expect(Object.values(KVM_REQ).every(isRequest)).toBe(true);
+});
+
+/** What a profile changes against another. */
+const changes = (of: string, base: string): Record<string, string> => {
+  const before = new Map(Object.entries(profileOf(base)!.switches));
+  const after = Object.entries(profileOf(of)!.switches);
+  return Object.fromEntries(after.filter(([id, value]) => before.get(id) !== value));
+};
+
+test('the series that were not merged stand on k6.13, not on what came after it', () => {
+  expect(changes('gpc-v1', 'k6.13')).toEqual({ 'l1-pages': 'gpc' });
+  expect(changes('gpc-v4', 'gpc-v1')).toEqual({
+    'nested-context-table': 'on',
+    'vtpr-late-check': 'on',
+  });
 });

@@ -4,7 +4,7 @@ import { KVM_REQ } from '../../state/requests.ts';
 import { vcpuMode } from '../../state/vcpu.ts';
 import { INTR_INFO_VALID, pinControl, type Vmcs } from '../../state/vmcs.ts';
 import type { Check } from '../check.ts';
-import { violated } from '../violation.ts';
+import { loadedVmcsOf, violated } from '../violation.ts';
 
 const nameOf = (request: number): string =>
   Object.entries(KVM_REQ).find(([, number]) => number === request)?.[0] ?? String(request);
@@ -32,9 +32,10 @@ export const inv_entry_no_requests: Check = {
     'vcpu[*].spec.makers_in_flight',
     'vcpu[*].spec.kick[*].undecided',
     'cpu[*].pending',
-    'vcpu[*].vmcs01.vm_exit_intr_info',
-    'vcpu[*].vmcs01.pin_based_vm_exec_control',
-    'vcpu[*].vmcs01.vmx_preemption_timer_value',
+    'vcpu[*].loaded_vmcs',
+    'vcpu[*].vmcs0*.vm_exit_intr_info',
+    'vcpu[*].vmcs0*.pin_based_vm_exec_control',
+    'vcpu[*].vmcs0*.vmx_preemption_timer_value',
   ],
   broken(m, index) {
     const vcpu = m.vcpu[index]!;
@@ -43,8 +44,8 @@ export const inv_entry_no_requests: Check = {
       return undefined;
     if (m.cpu[vcpu.cpu]!.pending.any()) return undefined;
     // The CPU has acknowledged the interrupt already: the exit is under way.
-    if (vcpu.vmcs01.vm_exit_intr_info >= INTR_INFO_VALID) return undefined;
-    if (exitsAtOnce(vcpu.vmcs01)) return undefined;
+    const vmcs = loadedVmcsOf(vcpu);
+    if (vmcs.vm_exit_intr_info >= INTR_INFO_VALID || exitsAtOnce(vmcs)) return undefined;
     if (vcpu.spec.kick.some(({ undecided }) => undecided)) return undefined;
     const names: string[] = [];
     for (let i = 0; i < vcpu.requests.width; i++) if (vcpu.requests.has(i)) names.push(nameOf(i));

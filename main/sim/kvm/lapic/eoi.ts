@@ -1,4 +1,5 @@
 /** The end of an interrupt, and who must hear of it: the exits that EOIs cause. */
+import { currentVmcs } from '../../hw/vmcs.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { irqchipMode } from '../../state/vm.ts';
 import { kvm, type Machine } from '../../steps.ts';
@@ -75,7 +76,7 @@ export const vcpu_scan_ioapic = kvm(
     yield* vmx_sync_pir_to_irr(m, vcpu);
     const split = m.vm.irqchip_mode === irqchipMode.SPLIT;
     yield* (split ? kvm_scan_ioapic_routes : kvm_ioapic_scan_entry)(m, vcpu);
-    if (target.guest_mode) {
+    if (target.guest_mode && m.on('eoi-bitmap-defer-in-l2')) {
       yield m.step('load_eoi_exitmap_pending: L2 has an EOI-exit bitmap of its own');
       target.load_eoi_exitmap_pending = true;
     } else {
@@ -85,19 +86,20 @@ export const vcpu_scan_ioapic = kvm(
   },
 );
 
-/** Writes the EOI-exit bitmap of the VMCS. */
+/** Writes the EOI-exit bitmap of the loaded VMCS, which should be that of L1. */
 export const vmx_load_eoi_exitmap = kvm(
   'arch/x86/kvm/vmx/vmx.c',
   function* vmx_load_eoi_exitmap(m: Machine, vcpu: number) {
-    const { apic, ioapic_handled_vectors: handled, vmcs01 } = m.vcpu[vcpu]!;
+    const { apic, ioapic_handled_vectors: handled } = m.vcpu[vcpu]!;
     // No EOI of a TD exits (vt_load_eoi_exitmap).
     if (!apic.apicv_active || apic.guest_apic_protected) return;
     yield m.step('VMWRITE EOI_EXIT_BITMAP0 to EOI_EXIT_BITMAP3');
+    const vmcs = currentVmcs(m, vcpu);
     const fields = [
-      vmcs01.eoi_exit_bitmap0,
-      vmcs01.eoi_exit_bitmap1,
-      vmcs01.eoi_exit_bitmap2,
-      vmcs01.eoi_exit_bitmap3,
+      vmcs.eoi_exit_bitmap0,
+      vmcs.eoi_exit_bitmap1,
+      vmcs.eoi_exit_bitmap2,
+      vmcs.eoi_exit_bitmap3,
     ];
     for (const [index, field] of fields.entries()) {
       field.setWord(0, handled.word(2 * index));

@@ -8,7 +8,8 @@ import { type Body, kvm, type Machine } from '../../steps.ts';
 import { EBUSY } from '../errno.ts';
 import { kvm_make_request } from '../kvm_main.ts';
 import { kvm_apic_init_sipi_allowed, kvm_set_mp_state } from '../mp_state.ts';
-import { vmx_check_nested_events } from '../vmx/nested.ts';
+import { vmx_check_nested_events } from '../vmx/nested/events.ts';
+import { vmx_leave_nested } from '../vmx/nested/state.ts';
 import { kvm_lapic_reset } from './reset.ts';
 
 const file = 'arch/x86/kvm/lapic.c';
@@ -26,6 +27,7 @@ const clearEventQueues = (m: Machine, vcpu: number): void => {
   target.nmi_pending = 0;
   target.nmi_injected = false;
   target.interrupt.injected = false;
+  target.exception_pending = false;
 };
 
 /** The VMCS and the descriptor. @kvm arch/x86/kvm/vmx/vmx.c: vmx_vcpu_reset */
@@ -48,10 +50,12 @@ function* resetVmx(m: Machine, vcpu: number, init: boolean): Body<void> {
   kvm_make_request(m, vcpu, KVM_REQ.APIC_PAGE_RELOAD);
 }
 
-/** RESET, or with `init` INIT. @omits registers other than those of interrupts; L2 that is left */
+/** RESET, or with `init` INIT. @omits registers other than those of interrupts */
 export const kvm_vcpu_reset = kvm(
   'arch/x86/kvm/x86.c',
   function* kvm_vcpu_reset(m: Machine, vcpu: number, init: boolean) {
+    // An INIT that came behind the look at the events of L2.
+    if (m.vcpu[vcpu]!.guest_mode) yield* vmx_leave_nested(m, vcpu);
     yield* kvm_lapic_reset(m, vcpu, init);
     yield m.step('no event is queued any more');
     clearEventQueues(m, vcpu);

@@ -1,5 +1,6 @@
 /** The task priority: TPR, CR8, and the threshold that makes the CPU exit when it drops. */
 import { KVM_REQ } from '../../state/requests.ts';
+import { cpuControl } from '../../state/vmcs.ts';
 import { kvm, type Machine } from '../../steps.ts';
 import { kvm_make_request } from '../kvm_main.ts';
 import { apic_find_highest_irr, apic_update_ppr } from './priority.ts';
@@ -42,14 +43,15 @@ const vmx_update_cr8_intercept = kvm(
   'arch/x86/kvm/vmx/vmx.c',
   function* vmx_update_cr8_intercept(m: Machine, vcpu: number, tpr: number, irr: number) {
     const target = m.vcpu[vcpu]!;
-    if (target.guest_mode && target.nested_tpr_shadow) return;
+    const { cpu_based_vm_exec_control: controls } = target.nested.cached_vmcs12;
+    if (target.guest_mode && controls.has(cpuControl.TPR_SHADOW)) return;
     const threshold = irr === -1 || tpr < irr ? 0 : irr;
     if (!target.guest_mode || m.switch('vmcs01-update-mode') === 'on-demand') {
       yield m.step('VMWRITE TPR_THRESHOLD of vmcs01 = {threshold}', threshold);
       target.vmcs01.tpr_threshold = threshold;
     } else if (m.switch('vmcs01-update-mode') === 'defer') {
       yield m.step('l1_tpr_threshold = {threshold}, for when L2 ends', threshold);
-      target.nested_l1_tpr_threshold = threshold;
+      target.nested.l1_tpr_threshold = threshold;
     }
   },
 );

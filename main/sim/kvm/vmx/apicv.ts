@@ -51,7 +51,7 @@ export const vmx_refresh_apicv_exec_ctrl = kvm(
       writeApicvControls(m, vcpu);
     } else if (m.switch('vmcs01-update-mode') === 'defer') {
       yield m.step('L2 runs: vmcs01 follows when it ends');
-      m.vcpu[vcpu]!.nested_update_vmcs01_apicv_status = true;
+      m.vcpu[vcpu]!.nested.update_vmcs01_apicv_status = true;
     }
   },
 );
@@ -88,7 +88,7 @@ export const vmx_set_virtual_apic_mode = kvm(
     if (!canWriteVmcs01(m, vcpu)) {
       if (m.switch('vmcs01-update-mode') === 'drop') return;
       yield m.step('L2 runs: vmcs01 follows when it ends');
-      m.vcpu[vcpu]!.nested_change_vmcs01_virtual_apic_mode = true;
+      m.vcpu[vcpu]!.nested.change_vmcs01_virtual_apic_mode = true;
       return;
     }
     if (kvm_apic_hw_enabled(m, vcpu) && !apic_x2apic_mode(m, vcpu) && m.vm.flexpriority_enabled) {

@@ -7,8 +7,8 @@ import { wakeupLockFree } from '../../host/locks.ts';
 import { POSTED_INTR_VECTOR, POSTED_INTR_WAKEUP_VECTOR } from '../../state/pi_desc.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { type Body, kvm, type Machine } from '../../steps.ts';
-import { vmx_interrupt_blocked } from '../inject.ts';
 import { kvm_make_all_cpus_request, kvm_vcpu_wake_up } from '../kvm_main.ts';
+import { vmx_interrupt_blocked } from './blocked.ts';
 
 const file = 'arch/x86/kvm/vmx/posted_intr.c';
 

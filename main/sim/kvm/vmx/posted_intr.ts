@@ -1,21 +1,37 @@
 /** Posted interrupts: delivery, and harvesting what was posted. */
+
 import { smp_send_notification } from '../../host/irq.ts';
+import { readPhysical, writePhysical } from '../../hw/memory.ts';
+import { currentVmcs, pinOn, setRvi } from '../../hw/vmcs.ts';
+import { hpaOfPiDesc } from '../../state/addresses.ts';
+import { APIC_IRR } from '../../state/apicdef.ts';
+import { firstFrame, pfn_to_hpa } from '../../state/machine.ts';
 import { POSTED_INTR_NESTED_VECTOR, POSTED_INTR_VECTOR } from '../../state/pi_desc.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { vcpuMode } from '../../state/vcpu.ts';
-import { kvm, type Machine } from '../../steps.ts';
+import { pinControl } from '../../state/vmcs.ts';
+import { kvm, type Machine, type Steps } from '../../steps.ts';
 import { kvm_make_request, kvm_vcpu_kick, kvm_vcpu_wake_up, noteDecided } from '../kvm_main.ts';
 import { apic_find_highest_irr, apic_set_irr } from '../lapic/priority.ts';
 
 const file = 'arch/x86/kvm/vmx/vmx.c';
 
+/** For `kvm_vcpu_trigger_posted_interrupt`: the mode of the target has not been read yet. */
+const UNREAD = -1;
+
 /** Notifies a vCPU that runs the guest, else wakes it. */
 const kvm_vcpu_trigger_posted_interrupt = kvm(
   'arch/x86/kvm/vmx/common.h',
-  function* kvm_vcpu_trigger_posted_interrupt(m: Machine, vcpu: number, vector: number) {
+  function* kvm_vcpu_trigger_posted_interrupt(
+    m: Machine,
+    vcpu: number,
+    vector: number,
+    early: number = UNREAD,
+  ) {
     const target = m.vcpu[vcpu]!;
     yield m.step('is the target IN_GUEST_MODE?');
-    if (target.mode === vcpuMode.IN_GUEST_MODE) {
+    const mode = early === UNREAD ? target.mode : early;
+    if (mode === vcpuMode.IN_GUEST_MODE) {
       // The vCPU that runs on this CPU harvests on its way in; an IPI to itself would be wasted.
       if (m.current === vcpu && m.on('kick-skip-running-self')) return;
       yield m.step('send vector {vector} to the CPU of the target', vector);
@@ -30,18 +46,43 @@ const kvm_vcpu_trigger_posted_interrupt = kvm(
   },
 );
 
+/** The vector by which L1 notifies its L2, −1 for none. */
+const notificationOfL2 = (m: Machine, vcpu: number): number => {
+  const { nested, spec } = m.vcpu[vcpu]!;
+  if (m.on('nested-pi-cached-nv')) return nested.posted_intr_nv;
+  // Nothing keeps vmcs12 from being replaced or freed while another thread reads it.
+  if (m.current !== vcpu) spec.vmcs12_foreign_reads++;
+  const { cached_vmcs12: vmcs12 } = nested;
+  return pinOn(vmcs12, pinControl.POSTED_INTR) ? vmcs12.posted_intr_nv : -1;
+};
+
 /** L2 with posted interrupts: tells it to look into L1's descriptor. 0 if that was it, else −1. */
 const vmx_deliver_nested_posted_interrupt = kvm(
   file,
   function* vmx_deliver_nested_posted_interrupt(m: Machine, vcpu: number, vector: number) {
     const target = m.vcpu[vcpu]!;
     yield m.step('is L2 active, with vector {vector} as its notification?', vector);
-    if (!target.guest_mode || target.nested_posted_intr_nv !== vector) return -1;
+    if (!target.guest_mode || notificationOfL2(m, vcpu) !== vector) return -1;
+    let mode = UNREAD;
+    if (!m.on('nested-pi-mb')) {
+      yield m.step('the CPU reads the mode ahead of the stores that follow');
+      mode = target.mode;
+    }
     yield m.step('pi_pending = true');
-    target.nested_pi_pending = true;
+    target.nested.pi_pending = true;
     yield m.step('make EVENT');
     kvm_make_request(m, vcpu, KVM_REQ.EVENT);
-    yield* kvm_vcpu_trigger_posted_interrupt(m, vcpu, POSTED_INTR_NESTED_VECTOR);
+    if (m.on('nested-nv-redeliver')) {
+      yield m.step('is that L2 still active?');
+      if (!target.guest_mode || notificationOfL2(m, vcpu) !== vector) {
+        const untaken = target.nested.pi_pending;
+        if (untaken) target.nested.pi_pending = false;
+        yield* kvm_vcpu_kick(m, vcpu);
+        // What the exit of L2 found pending it has given to L1 itself.
+        return untaken ? -1 : 0;
+      }
+    }
+    yield* kvm_vcpu_trigger_posted_interrupt(m, vcpu, POSTED_INTR_NESTED_VECTOR, mode);
     return 0;
   },
 );
@@ -100,31 +141,60 @@ export const vmx_deliver_interrupt = kvm(
   },
 );
 
+const wordsOfVectors = 8;
+
+/** Adds vectors to a word of IRR in a register page; gives those that were not there. */
+export const moveWord = (m: Machine, regs: number, word: number, posted: number): number => {
+  const address = regs + APIC_IRR + 16 * word;
+  const old = readPhysical(m, address);
+  writePhysical(m, address, old | posted);
+  return (posted & ~old) >>> 0;
+};
+
+/** The highest vector of IRR in a register page, −1 for none. */
+export const highestRequested = (m: Machine, regs: number): number => {
+  for (let word = wordsOfVectors - 1; word >= 0; word--) {
+    const requested = readPhysical(m, regs + APIC_IRR + 16 * word);
+    if (requested !== 0) return word * 32 + 31 - Math.clz32(requested);
+  }
+  return -1;
+};
+
+const isPirEmpty = (m: Machine, descriptor: number): boolean => {
+  for (let word = 0; word < wordsOfVectors; word++) {
+    if (readPhysical(m, descriptor + 4 * word) !== 0) return false;
+  }
+  return true;
+};
+
 /**
- * Moves PIR into IRR, word by word with locked operations. `maxOf` the result is the highest vector
- * now requested, `updatedOf` it says whether this call added that one.
+ * Moves the PIR of a descriptor into the IRR of a register page, word by word with locked
+ * operations. `maxOf` the result is the highest vector now requested, `updatedOf` it says whether
+ * this call added that one.
  */
 export const __kvm_apic_update_irr = kvm(
   'arch/x86/kvm/lapic.c',
-  function* __kvm_apic_update_irr(m: Machine, vcpu: number) {
-    const { pi_desc, apic } = m.vcpu[vcpu]!;
-    if (!m.on('empty-pir-scans-irr') && !pi_desc.pir.any()) return packed(-1, false);
+  function* __kvm_apic_update_irr(m: Machine, descriptor: number, regs: number) {
+    if (!m.on('empty-pir-scans-irr') && isPirEmpty(m, descriptor)) return packed(-1, false);
     let newest = -1;
-    for (let word = 0; word < 8; word++) {
-      if (pi_desc.pir.word(word) === 0) continue;
+    for (let word = 0; word < wordsOfVectors; word++) {
+      const address = descriptor + 4 * word;
+      if (readPhysical(m, address) === 0) continue;
       yield m.step('take word {word} of PIR', word);
-      const posted = pi_desc.pir.word(word);
-      pi_desc.pir.setWord(word, 0);
+      const posted = readPhysical(m, address);
+      writePhysical(m, address, 0);
       yield m.step('put {posted} into word {word} of IRR', posted, word);
-      const old = apic.irr.word(word);
-      apic.irr.setWord(word, old | posted);
-      const added = (posted & ~old) >>> 0;
+      const added = moveWord(m, regs, word, posted);
       if (added !== 0) newest = word * 32 + 31 - Math.clz32(added);
     }
-    const max = apic.irr.highest();
+    const max = highestRequested(m, regs);
     return packed(max, newest >= 0 && newest === max);
   },
 );
+
+/** The descriptor of a vCPU, and its register page. */
+export const harvestOf = (m: Machine, vcpu: number): Steps<number> =>
+  __kvm_apic_update_irr(m, hpaOfPiDesc(vcpu), pfn_to_hpa(firstFrame + vcpu));
 
 /** A vector from −1 to 255 and a flag in one number: a generator returns without an object. */
 const packed = (max: number, updated: boolean): number => (max + 1) * 2 + (updated ? 1 : 0);
@@ -136,37 +206,33 @@ export const kvm_apic_update_irr = kvm(
   'arch/x86/kvm/lapic.c',
   function* kvm_apic_update_irr(m: Machine, vcpu: number) {
     const { apic } = m.vcpu[vcpu]!;
-    const result: number = yield* __kvm_apic_update_irr(m, vcpu);
+    const result: number = yield* harvestOf(m, vcpu);
     if (!apic.apicv_active && updatedOf(result)) apic.irr_pending = true;
     return result;
   },
 );
 
-/** Writes RVI if it differs; −1 is 0. @kvm arch/x86/kvm/vmx/vmx.c: vmx_set_rvi */
-const vmx_set_rvi = (m: Machine, vcpu: number, vector: number): void => {
-  const { vmcs01 } = m.vcpu[vcpu]!;
-  const status = vmcs01.guest_intr_status;
-  const next = (status & 0xff00) | Math.max(0, vector);
-  if (next !== status) vmcs01.guest_intr_status = next;
-};
+/** Writes RVI of the loaded VMCS; −1 is 0. @kvm arch/x86/kvm/vmx/vmx.c: vmx_set_rvi */
+const vmx_set_rvi = (m: Machine, vcpu: number, vector: number): void =>
+  setRvi(currentVmcs(m, vcpu), Math.max(0, vector));
 
 /**
- * Writes SVI if it differs; −1 is 0. @kvm arch/x86/kvm/vmx/vmx.c: vmx_hwapic_isr_update
- * @omits `write-loaded` while L2 runs: what it does to the VMCS of L2
+ * Writes SVI if it differs; −1 is 0. While L2 runs, `svi-l2-policy` says where it goes.
+ * @kvm arch/x86/kvm/vmx/vmx.c: vmx_hwapic_isr_update
  */
 export const vmx_hwapic_isr_update = (m: Machine, vcpu: number, max: number): void => {
-  const { vmcs01, guest_mode, apic } = m.vcpu[vcpu]!;
+  const { vmcs01, guest_mode, nested, apic } = m.vcpu[vcpu]!;
   // Nor can KVM see what is in service in a TD (vt_hwapic_isr_update).
   if (apic.guest_apic_protected) return;
-  if (guest_mode && m.switch('svi-l2-policy') !== 'on-demand') {
-    if (m.switch('svi-l2-policy') === 'defer') {
-      m.vcpu[vcpu]!.nested_update_vmcs01_hwapic_isr = true;
-    }
+  const policy = m.switch('svi-l2-policy');
+  if (guest_mode && policy === 'defer') {
+    nested.update_vmcs01_hwapic_isr = true;
     return;
   }
-  const status = vmcs01.guest_intr_status;
+  const vmcs = policy === 'write-loaded' ? currentVmcs(m, vcpu) : vmcs01;
+  const status = vmcs.guest_intr_status;
   const next = (status & 0xff) | (Math.max(0, max) << 8);
-  if (next !== status) vmcs01.guest_intr_status = next;
+  if (next !== status) vmcs.guest_intr_status = next;
 };
 
 /**

@@ -4,13 +4,14 @@ import { put_page } from '../../host/frames.ts';
 import { mmuLockReadable, read_lock_mmu, read_unlock_mmu } from '../../host/locks.ts';
 import { hva_to_pfn } from '../../host/page_table.ts';
 import { inveptAllContext, inveptSingleContext, invvpidSingleContext } from '../../hw/tlb.ts';
+import { currentVmcs } from '../../hw/vmcs.ts';
 import { APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, apicAccessGfn } from '../../state/addresses.ts';
 import { pfn_to_hpa } from '../../state/machine.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { secondaryControl } from '../../state/vmcs.ts';
 import { type Body, kvm, type Machine } from '../../steps.ts';
 import { kvm_make_request } from '../kvm_main.ts';
-import { gfn_to_memslot, hvaInSlot } from '../mmu/mmu.ts';
+import { activeMmu, gfn_to_memslot, hvaInSlot } from '../mmu/mmu.ts';
 import { mmu_invalidate_retry_gfn } from '../mmu_invalidate.ts';
 import { canWriteVmcs01 } from './apicv.ts';
 
@@ -25,14 +26,14 @@ export const vmx_flush_tlb_all = (m: Machine, vcpu: number): void => {
 /** INVEPT of the active root's EP4TA only. @kvm arch/x86/kvm/vmx/vmx.c: vmx_flush_tlb_current */
 export const vmx_flush_tlb_current = (m: Machine, vcpu: number): void => {
   m.vcpu[vcpu]!.stat.tlb_flush_current++;
-  const { root } = m.vcpu[vcpu]!.root_mmu;
+  const { root } = activeMmu(m, vcpu);
   if (root >= 0) inveptSingleContext(m, m.vcpu[vcpu]!.cpu, root);
 };
 
 /** INVVPID: every translation with the VPID of the guest. @kvm arch/x86/kvm/vmx/vmx.c */
 export const vmx_flush_tlb_guest = (m: Machine, vcpu: number): void => {
-  const { cpu, vmcs01 } = m.vcpu[vcpu]!;
-  invvpidSingleContext(m, cpu, vmcs01.virtual_processor_id);
+  const { cpu } = m.vcpu[vcpu]!;
+  invvpidSingleContext(m, cpu, currentVmcs(m, vcpu).virtual_processor_id);
 };
 
 /** As it was before 2023: no look at the invalidation. */
@@ -105,7 +106,7 @@ export const vmx_set_apic_access_page_addr = kvm(
     if (!canWriteVmcs01(m, vcpuIndex)) {
       if (m.switch('vmcs01-update-mode') === 'drop') return;
       yield m.step('L2 runs: reload when it ends');
-      vcpu.nested_reload_vmcs01_apic_access_page = true;
+      vcpu.nested.reload_vmcs01_apic_access_page = true;
       return;
     }
     yield m.step('is "virtualize APIC accesses" on?');

@@ -1,6 +1,6 @@
 /** Who acts in a scenario: the vCPUs and their CPUs always, the others when they have a program. */
 import { limits } from '../../state/limits.ts';
-import type { ActorConfig, ActorKind } from '../../state/program.ts';
+import type { ActorConfig, ActorKind, Program } from '../../state/program.ts';
 import { instead, nearest } from '../diagnostics.ts';
 import { sectionWords } from '../parse/tokens.ts';
 import type { ProgramItem, Section, Word } from '../parse/tree.ts';
@@ -76,6 +76,9 @@ const slotMovers: readonly string[] = ['set-memory-region', 'move-memslot'];
 const movesSlots = (item: ProgramItem): boolean =>
   item.kind === 'word' ? slotMovers.includes(item.word.text) : item.body.some(movesSlots);
 
+/** `vcpu0.l2`: what the guest of vCPU 0 runs in a guest of its own. */
+const l2Pattern = /^(vcpu[0-9]+)\.l2$/;
+
 /** The program of each actor that has one; a block of an actor that cannot be is checked too. */
 const programsOf = (
   sections: readonly ProgramSection[],
@@ -84,18 +87,31 @@ const programsOf = (
 ): Map<string, ActorConfig> => {
   const programs = new Map<string, ActorConfig>();
   const slotsMove = sections.some(({ body }) => body.some(movesSlots));
-  for (const { actor, body } of sections) {
+  const l2Programs = new Map<string, Program>();
+  for (const { actor: written, body } of sections) {
+    const l1 = l2Pattern.exec(written.text)?.[1];
+    const actor = l1 === undefined ? written : { ...written, text: l1 };
     const { text: name } = actor;
     const found = actorOf(name);
     const isFit = hasProgram(actor, machine);
     if (!isFit) wrongActor(actor, machine, report);
     if (found === undefined || silentKinds[found.kind] !== undefined) continue;
     const { vcpus, memoryPages } = machine;
-    const context = { vcpus, memoryPages, slotsMove, report };
+    const context = { vcpus, memoryPages, slotsMove, level: l1 === undefined ? 1 : 2, report };
     const program = programOf(body, { kind: found.kind, ...context });
     if (!isFit) continue;
-    if (programs.has(name)) report(actor, `${name} has a program already; join the two blocks`);
-    else programs.set(name, { name, ...found, program });
+    const known = (l1 === undefined ? programs : l2Programs).has(name);
+    if (known) report(written, `${written.text} has a program already; join the two blocks`);
+    else if (l1 === undefined) programs.set(name, { name, ...found, program });
+    else l2Programs.set(name, program);
+  }
+  for (const [name, l2] of l2Programs) {
+    const config = programs.get(name);
+    if (config !== undefined) programs.set(name, { ...config, l2 });
+    else {
+      const section = sections.find(({ actor }) => actor.text === `${name}.l2`)!;
+      report(section.actor, `${name} never enters L2; write a block ${name} with a vmlaunch`);
+    }
   }
   return programs;
 };

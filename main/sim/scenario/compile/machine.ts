@@ -16,6 +16,8 @@ export interface MachineKey {
     | 'x2apic'
     | 'interrupts'
     | 'irqchip'
+    | 'nested'
+    | 'guest-memory'
     | 'vector-hashing'
     | 'eoi-storm'
     | 'preemption-timer'
@@ -66,7 +68,7 @@ export const machineKeys: readonly MachineKey[] = [
   },
   {
     key: 'memory',
-    values: { min: 0, max: limits.sptesPerRoot - 1 },
+    values: { min: 0, max: limits.memoryPages },
     usual: '0',
     doc: 'pages of guest memory, from guest-physical address 0',
   },
@@ -93,6 +95,18 @@ export const machineKeys: readonly MachineKey[] = [
     values: ['on', 'off'],
     usual: 'off',
     doc: 'on: the guests have enabled their APICs (SPIV bit 8) and interrupts (STI) already',
+  },
+  {
+    key: 'nested',
+    values: ['on', 'off'],
+    usual: 'off',
+    doc: 'on: the guests see VMX and can run guests of their own (module parameter nested)',
+  },
+  {
+    key: 'guest-memory',
+    values: ['managed', 'unmanaged'],
+    usual: 'managed',
+    doc: 'unmanaged: guest memory has no struct page (mem=, PFN maps): nothing can hold it, and KVM maps it with memremap',
   },
   {
     key: 'irqchip',
@@ -150,7 +164,7 @@ export const machineKeys: readonly MachineKey[] = [
   },
   {
     key: 'slot-pages',
-    values: { min: 1, max: limits.sptesPerRoot - 1 },
+    values: { min: 1, max: limits.memoryPages },
     usual: 'all of guest memory',
     doc: 'pages of each memslot: 1 gives each page of guest memory a slot, numbered as the page',
   },
@@ -344,7 +358,7 @@ const readWords = (words: readonly Word[], report: Report): Given => {
 /** Stands in for a machine block that could not be read: it forbids nothing. */
 export const largestMachine: MachineSize = {
   vcpus: limits.vcpus,
-  memoryPages: limits.sptesPerRoot - 1,
+  memoryPages: limits.memoryPages,
   frames: limits.frames,
   boot: 'settled',
   enableApicv: true,
@@ -364,6 +378,8 @@ const numbersOfVm = {
 const wordsOfVm: readonly (readonly [MachineKey['key'], string, Partial<VmConfig>])[] = [
   ['irqchip', 'split', { irqchip: 'split' }],
   ['td', 'on', { irqchip: 'split', td: true }],
+  ['nested', 'on', { nested: true }],
+  ['guest-memory', 'unmanaged', { guestMemory: 'unmanaged' }],
   ['vector-hashing', 'off', { vectorHashing: false }],
   ['preemption-timer', 'on', { preemptionTimer: true }],
   ['pi-inject-timer', 'on', { piInjectTimer: true }],

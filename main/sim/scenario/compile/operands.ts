@@ -26,6 +26,8 @@ export interface ProgramContext {
   readonly memoryPages: number;
   /** user space creates or moves memslots: guest memory can be anywhere */
   readonly slotsMove: boolean;
+  /** of the guest: 1, or 2 for a guest of the guest */
+  readonly level: number;
   readonly report: Report;
 }
 

@@ -1,4 +1,5 @@
 /** A program block: its words become instructions, `repeat` becomes counters and jumps. */
+import { programParts } from '../../state/actor.ts';
 import { limits } from '../../state/limits.ts';
 import {
   type ActorKind,
@@ -184,10 +185,8 @@ const emitInstruction = (
 };
 
 const emitRepeat = (repeat: Repeat, depth: number, emitter: Emitter): void => {
-  const {
-    context: { report },
-    out,
-  } = emitter;
+  const { context, out } = emitter;
+  const { report } = context;
   if (depth === limits.loopNesting) {
     report(repeat.head, `repeat nests at most ${limits.loopNesting} deep; write it flatter`);
     return;
@@ -197,7 +196,8 @@ const emitRepeat = (repeat: Repeat, depth: number, emitter: Emitter): void => {
     repeat.count === undefined
       ? undefined
       : numberIn(repeat.count, { min: 1, max: limits.steps, what: 'a count' }, report);
-  const counter = counterBases[emitter.part] + depth;
+  const base = (context.level - 1) * programParts * limits.loopNesting;
+  const counter = base + counterBases[emitter.part] + depth;
   out.push({ op: 'loop-begin', counter, count: count ?? 1 });
   const target = out.length;
   emitItems(repeat.body, depth + 1, emitter);

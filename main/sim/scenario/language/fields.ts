@@ -29,7 +29,12 @@ export const outlineOf = (text: string): Outline => {
   );
   const actors = actorsOf(programs, machine, ignore);
   return {
-    layout: layoutOf({ vcpus: machine.vcpus, actors: actors.length, frames: machine.frames }),
+    layout: layoutOf({
+      vcpus: machine.vcpus,
+      actors: actors.length,
+      frames: machine.frames,
+      memoryPages: machine.memoryPages,
+    }),
     actors: actors.map(({ name }) => name),
     programmed: programs.map(({ actor }) => actor.text),
     vcpus: machine.vcpus,

@@ -7,6 +7,7 @@ import type { RecordHelp } from './form.ts';
 import { hostHelp } from './host.ts';
 import { irqchipHelp } from './irqchip.ts';
 import { lapicHelp } from './lapic.ts';
+import { nestedHelp } from './nested.ts';
 import { vcpuHelp } from './vcpu.ts';
 import { vmHelp } from './vm.ts';
 import { vmcsHelp } from './vmcs.ts';
@@ -18,6 +19,7 @@ export const recordHelp: readonly RecordHelp[] = [
   ...hostHelp,
   ...irqchipHelp,
   ...lapicHelp,
+  ...nestedHelp,
   ...vcpuHelp,
   ...vmHelp,
   ...vmcsHelp,

@@ -3,18 +3,17 @@ import {
   Delivered,
   Guest,
   Mmu,
-  MsrBitmap,
   PvEoi,
   QueuedInterrupt,
   RunMmio,
   SmramState,
   Vcpu,
 } from '../vcpu.ts';
+import { MsrBitmap } from '../vmcs.ts';
 import { helpFor } from './form.ts';
 
 const arch = 'struct kvm_vcpu_arch, arch/x86/include/asm/kvm_host.h';
 const vmx = 'struct vcpu_vmx, arch/x86/kvm/vmx/vmx.h';
-const nestedVmx = 'struct nested_vmx, arch/x86/kvm/vmx/vmx.h';
 
 export const vcpuHelp = [
   helpFor(
@@ -112,7 +111,6 @@ export const vcpuHelp = [
           '`kvm_vcpu_ioctl_x86_set_vcpu_events`',
         source: `hflags of ${arch}`,
       },
-      vmxon: { by: 'set at creation; the kernel: handle_vmxon, handle_vmxoff', source: nestedVmx },
       pv_unhalted: {
         by: 'set by `__apic_accept_irq`, cleared by `kvm_set_mp_state`',
         source: `pv of ${arch}`,
@@ -152,52 +150,6 @@ export const vcpuHelp = [
           'arch/x86/kvm/vmx/common.h',
       },
       hv_deadline_tsc: { by: '`vmx_set_hv_timer`, `vmx_cancel_hv_timer`', source: vmx },
-      nested_posted_intr_nv: {
-        by: 'set at creation (−1); the kernel: prepare_vmcs02_early',
-        source: nestedVmx,
-      },
-      nested_tpr_shadow: {
-        by: 'set at creation; the kernel reads it in vmcs12',
-        source: 'nested_cpu_has(), arch/x86/kvm/vmx/nested.h',
-      },
-      nested_l1_tpr_threshold: {
-        by: 'set by `vmx_update_cr8_intercept`, consumed by `__nested_vmx_vmexit`',
-        source: nestedVmx,
-      },
-      nested_pi_pending: {
-        by:
-          'set by `vmx_deliver_nested_posted_interrupt`, cleared by ' +
-          '`nested_vmx_enter_non_root_mode`',
-        source: nestedVmx,
-      },
-      nested_change_vmcs01_virtual_apic_mode: {
-        by: 'set by `vmx_set_virtual_apic_mode`, consumed by `__nested_vmx_vmexit`',
-        source: nestedVmx,
-      },
-      nested_reload_vmcs01_apic_access_page: {
-        by: 'set by `vmx_set_apic_access_page_addr`, consumed by `__nested_vmx_vmexit`',
-        source: nestedVmx,
-      },
-      nested_update_vmcs01_apicv_status: {
-        by: 'set by `vmx_refresh_apicv_exec_ctrl`, consumed by `__nested_vmx_vmexit`',
-        source: nestedVmx,
-      },
-      nested_update_vmcs01_hwapic_isr: {
-        by: 'set by `vmx_hwapic_isr_update`, consumed by `__nested_vmx_vmexit`',
-        source: nestedVmx,
-      },
-      nested_run_pending: {
-        by: 'set at creation; the kernel: nested_vmx_run, vmx_vcpu_run',
-        source: nestedVmx,
-      },
-      nested_exit_reason: {
-        by: '`__nested_vmx_vmexit`',
-        source: 'vm_exit_reason of struct vmcs12, arch/x86/kvm/vmx/vmcs12.h; SDM 25.9.1',
-      },
-      nested_exit_qualification: {
-        by: '`__nested_vmx_vmexit`',
-        source: 'exit_qualification of struct vmcs12, arch/x86/kvm/vmx/vmcs12.h; SDM 25.9.1',
-      },
       mmio_needed: {
         by: 'set by `x86_emulate_instruction`, cleared by `complete_emulated_mmio`',
         source: 'struct kvm_vcpu, include/linux/kvm_host.h',

@@ -1,6 +1,8 @@
 /** Help: the virtual machine. */
+
+import { RwLock } from '../locks.ts';
 import { MachineState } from '../machine.ts';
-import { Memslot, RwLock, Srcu, Vm } from '../vm.ts';
+import { Memslot, Srcu, Vm } from '../vm.ts';
 import { helpFor } from './form.ts';
 
 const arch = 'struct kvm_arch, arch/x86/include/asm/kvm_host.h';
