@@ -55,6 +55,7 @@ export class CheckedRun {
       watchers: [this.#checking(), ...(options.watchers ?? [{ stepClosed: forgetLog }])],
       stepsMax: options.stepsMax ?? limits.steps,
       wantsLock,
+      findCycles: true,
     });
   }
 

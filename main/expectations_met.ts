@@ -8,27 +8,30 @@ export interface Unmet {
   readonly got: string;
 }
 
+/** What a run came to. */
+interface End {
+  readonly findings: readonly NamedFinding[];
+  readonly halted: string | undefined;
+  readonly words: Uint32Array;
+}
+
 /**
  * What was expected and did not come, and what broke although nothing was expected to. Where one
  * violation is expected, others may follow from it: those are not told.
  */
 export function unmet(
   expectations: readonly Expectation[],
-  findings: readonly NamedFinding[],
-  words: Uint32Array,
+  { findings, halted, words }: End,
 ): Unmet[] {
   const mayBreak = expectations.some(({ kind }) => kind === 'violated');
   const unexpected = mayBreak
     ? []
     : findings.map((one) => ({ expected: `no violation of ${one.check}`, got: told(one) }));
-  return [...expectations.flatMap((one) => unmetOf(one, findings, words) ?? []), ...unexpected];
+  const end = { findings, halted, words };
+  return [...expectations.flatMap((one) => unmetOf(one, end) ?? []), ...unexpected];
 }
 
-function unmetOf(
-  expectation: Expectation,
-  findings: readonly NamedFinding[],
-  words: Uint32Array,
-): Unmet | undefined {
+function unmetOf(expectation: Expectation, { findings, halted, words }: End): Unmet | undefined {
   switch (expectation.kind) {
     // Each finding that is not expected is told for itself.
     case 'clean':
@@ -40,6 +43,9 @@ function unmetOf(
       const got = broken.length === 0 ? 'it held' : broken.map(told).join('; ');
       return { expected: `violated ${check}${placeText(at)}`, got };
     }
+    case 'ends':
+      if (halted === expectation.halt) return undefined;
+      return { expected: `ends ${expectation.halt}`, got: `it ended: ${halted}` };
     case 'final': {
       const { expression, text } = expectation;
       if (expression.test(words)) return undefined;

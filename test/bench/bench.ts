@@ -40,12 +40,15 @@ schedule { then random 1 }
   return { name: `${vcpus} vCPU(s) under migrations`, vcpus, text };
 };
 
-/** The bundled scenario, with loops that do not end before the measurement does. */
-const busyPosted = (): Load => {
-  const path = new URL('../../main/library/busy-posted.scn', import.meta.url);
+/** A bundled scenario, with loops that do not end before the measurement does. */
+const bundled = (id: string, vcpus: number, what: string): Load => {
+  const path = new URL(`../../main/library/${id}.scn`, import.meta.url);
   const text = readFileSync(fileURLToPath(path), 'utf8').replace(/repeat \d+/g, 'repeat 1000000');
-  return { name: '4 vCPU(s) with posted interrupts', vcpus: 4, text };
+  return { name: `${vcpus} vCPU(s) ${what}`, vcpus, text };
 };
+
+const busyPosted = (): Load => bundled('busy-posted', 4, 'with posted interrupts');
+const busyNested = (): Load => bundled('busy-nested', 2, 'in nested round trips');
 
 const secondsOf = (work: () => void): number => {
   const start = performance.now();
@@ -207,7 +210,7 @@ if (!Number.isSafeInteger(steps) || steps < 1000) {
 
 const folder = mkdtempSync(join(tmpdir(), 'apicscope-bench-'));
 try {
-  const loads = [underMigrations(1), underMigrations(4), busyPosted()];
+  const loads = [underMigrations(1), underMigrations(4), busyPosted(), busyNested()];
   const model = loads.map((load) => measureModel(load, steps, folder));
   const recorder = measureRecorder();
   const complaints = complaintsOf(model, recorder);

@@ -48,5 +48,6 @@ async function unmetBy(source: ScenarioText, report: () => void): Promise<Unmet[
   const { session, outcome } = await drive(() => startRun(source), report);
   const { findings, halted } = outcome;
   if (halted === 'cancelled') return [{ expected: 'a run to its end', got: 'it was cancelled' }];
-  return unmet(session.scenario.expectations, findings, session.machine.arena.words);
+  const { words } = session.machine.arena;
+  return unmet(session.scenario.expectations, { findings, halted, words });
 }

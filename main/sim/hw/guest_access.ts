@@ -1,5 +1,6 @@
 /** A memory access of the guest: translation, and what is behind it. */
 import { apicAccessGfn, rootOf } from '../state/addresses.ts';
+import { MSR_IA32_APICBASE_ENABLE, X2APIC_ENABLE } from '../state/apicdef.ts';
 import { PAGE_SIZE } from '../state/machine.ts';
 import type { Op } from '../state/program.ts';
 import { exitReason } from '../state/vmcs.ts';
@@ -78,6 +79,13 @@ const accessBytes = (
   }
 };
 
+/** In x2APIC mode, and while the APIC is off, its page is memory that means nothing. */
+const hasApicPage = (m: Machine, vcpu: number): boolean => {
+  const { guest_mode, apic_base } = m.vcpu[vcpu]!;
+  const mode = apic_base & (MSR_IA32_APICBASE_ENABLE | X2APIC_ENABLE);
+  return !guest_mode && mode === MSR_IA32_APICBASE_ENABLE;
+};
+
 /**
  * An access by the guest at `gpa`. A write stores `guest.value` and `guest.value_high`, a read
  * puts them there. Gives the exit reason, NONE if the guest goes on.
@@ -104,7 +112,7 @@ export const guestAccess = sdm(
     }
     yield m.step('access pfn {pfn}: the APIC-access page, or its bytes', pfn);
     if (!isApicAccess(m, vcpu, pfn)) {
-      if (gfn === apicAccessGfn && !m.vcpu[vcpu]!.guest_mode) m.vm.spec.raw_apic_accesses++;
+      if (gfn === apicAccessGfn && hasApicPage(m, vcpu)) m.vm.spec.raw_apic_accesses++;
       accessBytes(m, vcpu, pfn * PAGE_SIZE + offset, access);
       return exitReason.NONE as number;
     }

@@ -203,7 +203,7 @@ const handle_exception_nmi = kvm(
   vmx,
   function* handle_exception_nmi(m: Machine, vcpu: number, program: Program) {
     yield m.step('#UD: is it an instruction that KVM emulates?');
-    m.vcpu[vcpu]!.vmcs01.vm_exit_intr_info = 0;
+    currentVmcs(m, vcpu).vm_exit_intr_info = 0;
     yield* x86_emulate_instruction(m, vcpu, program);
   },
 );

@@ -18,6 +18,13 @@ interface Wanted {
   readonly writable: boolean;
 }
 
+/** FOLL_PIN, FOLL_GET, or nothing: the frame is as free to go as if nobody used it. */
+const holds: Readonly<Record<string, Hold>> = {
+  on: pin_page,
+  reference: get_page,
+  off: () => undefined,
+};
+
 /** The frame of a guest page, held; PFN_ERR if there is none, or none that can be held. */
 const kvm_follow_pfn = kvm(file, function* kvm_follow_pfn(m: Machine, gfn: number) {
   yield m.step('find the memslot of gfn {gfn}', gfn);
@@ -26,8 +33,7 @@ const kvm_follow_pfn = kvm(file, function* kvm_follow_pfn(m: Machine, gfn: numbe
   const hva = hvaInSlot(m, slot, gfn);
   // Nothing could hold such a frame: its owner may take it back while the CPU still writes to it.
   if (m.pte[pteOf(m, hva)]?.pfnmap === true && !m.on('allow_unsafe_mappings')) return PFN_ERR;
-  const hold: Hold = m.on('hostmap-pin') ? pin_page : get_page;
-  return yield* hva_to_pfn(m, hva, hold);
+  return yield* hva_to_pfn(m, hva, holds[m.switch('hostmap-pin')]);
 });
 
 /** Makes the bytes of the frame reachable: what has no struct page is mapped anew every time. */
@@ -60,7 +66,7 @@ export const kvm_vcpu_map = kvm(
     const pfn: number = yield* kvm_follow_pfn(m, wanted.gfn);
     map.pfn = pfn;
     if (pfn < 0) return -EINVAL;
-    map.pinned = m.frame[pfn]!.has_struct_page;
+    map.pinned = m.frame[pfn]!.has_struct_page && m.switch('hostmap-pin') !== 'off';
     if (map.pinned && m.on('hostmap-pin')) m.vcpu[vcpu]!.stat.hostmap_pins++;
     yield* mapFrame(m, vcpu, map);
     return 0;

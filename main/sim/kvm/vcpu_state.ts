@@ -1,9 +1,10 @@
 /** What user space saves and restores of a vCPU besides its APIC: pending events and MP state. */
+import { currentVmcs } from '../hw/vmcs.ts';
 import { apicEvent } from '../state/lapic.ts';
 import { KVM_REQ } from '../state/requests.ts';
 import { mpState } from '../state/vcpu.ts';
 import { interruptibility, interruptShadow } from '../state/vmcs.ts';
-import { kvm, type Machine } from '../steps.ts';
+import { type Body, kvm, type Machine } from '../steps.ts';
 import { kvm_check_request } from './check_request.ts';
 import { EINVAL } from './errno.ts';
 import { process_nmi } from './inject.ts';
@@ -11,6 +12,7 @@ import { kvm_make_request } from './kvm_main.ts';
 import { kvm_apic_accept_events } from './lapic/events.ts';
 import { process_smi } from './smm.ts';
 import { vmx_set_nmi_mask } from './vmx/blocked.ts';
+import { vmx_leave_nested } from './vmx/nested/state.ts';
 
 const file = 'arch/x86/kvm/x86.c';
 
@@ -28,7 +30,7 @@ export interface VcpuEvents {
 
 const eventsOf = (m: Machine, vcpu: number): VcpuEvents => {
   const target = m.vcpu[vcpu]!;
-  const { guest_interruptibility } = target.vmcs01;
+  const { guest_interruptibility } = currentVmcs(m, vcpu);
   const { injected, soft, nr } = target.interrupt;
   return {
     interrupt: {
@@ -66,8 +68,9 @@ const setInterrupt = (m: Machine, vcpu: number, { interrupt }: VcpuEvents): void
   target.interrupt.injected = interrupt.injected;
   target.interrupt.nr = interrupt.nr;
   target.interrupt.soft = false;
-  const rest = target.vmcs01.guest_interruptibility & ~interruptShadow;
-  target.vmcs01.guest_interruptibility = rest | interrupt.shadow;
+  const vmcs = currentVmcs(m, vcpu);
+  const rest = vmcs.guest_interruptibility & ~interruptShadow;
+  vmcs.guest_interruptibility = rest | interrupt.shadow;
 };
 
 /** Pending NMIs go through the queue, as those of senders do. */
@@ -80,18 +83,21 @@ const setNmi = (m: Machine, vcpu: number, { nmi }: VcpuEvents): void => {
   vmx_set_nmi_mask(m, vcpu, nmi.masked);
 };
 
-const setSmi = (m: Machine, vcpu: number, { smi }: VcpuEvents): void => {
+/** L1 and L2 of inside SMM are not those of outside: a vCPU that is moved there has neither. */
+function* setSmi(m: Machine, vcpu: number, { smi }: VcpuEvents): Body<void> {
   const target = m.vcpu[vcpu]!;
+  if (target.in_smm !== smi.smm) yield* vmx_leave_nested(m, vcpu);
+  yield m.step('SMM, an SMI, an INIT that SMM holds back');
   target.in_smm = smi.smm;
   target.smi_pending = smi.pending;
   target.smm_inside_nmi_mask = smi.smm && smi.smm_inside_nmi;
   if (smi.latched_init) target.apic.pending_events.set(apicEvent.INIT);
   else target.apic.pending_events.clear(apicEvent.INIT);
-};
+}
 
 /**
  * KVM_SET_VCPU_EVENTS; −EINVAL for SMM in a vCPU that waits for its start.
- * @omits exceptions, triple faults, the vector of a SIPI; L2 that SMM leaves
+ * @omits exceptions, triple faults, the vector of a SIPI
  */
 export const kvm_vcpu_ioctl_x86_set_vcpu_events = kvm(
   file,
@@ -103,8 +109,7 @@ export const kvm_vcpu_ioctl_x86_set_vcpu_events = kvm(
     setInterrupt(m, vcpu, events);
     yield m.step('NMIs, and whether they are masked');
     setNmi(m, vcpu, events);
-    yield m.step('SMM, an SMI, an INIT that SMM holds back');
-    setSmi(m, vcpu, events);
+    yield* setSmi(m, vcpu, events);
     yield m.step('make EVENT');
     kvm_make_request(m, vcpu, KVM_REQ.EVENT);
     return 0;

@@ -1,22 +1,27 @@
 /** A run: a machine, what chooses its next step, and what watches it. */
 import { limits } from '../state/limits.ts';
 import { type Machine, MachineLimit } from '../steps.ts';
+import { CycleFinder } from './livelock.ts';
 import type { Policy, Ready } from './policy.ts';
 import { type ScheduleItem, scheduleText } from './schedule.ts';
 
 /** Why a run ended. */
-export type Halt =
+export const halts = [
   /** every actor has ended or waits for what nobody will do, and no lock is wanted */
-  | 'quiet'
+  'quiet',
   /** the same, but an actor waits for a lock */
-  | 'deadlock'
-  | 'steps-max'
-  | 'schedule-end'
+  'deadlock',
+  /** the same states again and again, whoever acts */
+  'livelock',
+  'steps-max',
+  'schedule-end',
   /** an explicit schedule named an actor that could not take a step */
-  | 'not-ready'
+  'not-ready',
   /** the machine of the scenario is too small for what it does */
-  | 'limit'
-  | 'cancelled';
+  'limit',
+  'cancelled',
+] as const;
+export type Halt = (typeof halts)[number];
 
 /** What is called with each closed step; the step's writes are the last kept ones of the arena. */
 export interface Watcher {
@@ -33,6 +38,8 @@ export interface RunOptions {
   readonly stepsMax?: number;
   /** Is the waiting actor wanting a lock? Tells a deadlock from quiet. */
   readonly wantsLock?: (machine: Machine, actor: number) => boolean;
+  /** ends the run where it goes round in circles */
+  readonly findCycles?: boolean;
 }
 
 export class Run {
@@ -46,6 +53,7 @@ export class Run {
   readonly #watchers: readonly Watcher[];
   readonly #wantsLock: (machine: Machine, actor: number) => boolean;
   readonly #ready: Ready;
+  readonly #cycles: CycleFinder | undefined;
   /** the schedule so far, run-length encoded: actor, count, actor, count … */
   #choices = new Uint32Array(1024);
   #choicesUsed = 0;
@@ -56,6 +64,7 @@ export class Run {
     this.#watchers = options.watchers ?? [];
     this.stepsMax = options.stepsMax ?? limits.steps;
     this.#wantsLock = options.wantsLock ?? (() => false);
+    this.#cycles = options.findCycles === true ? new CycleFinder(machine) : undefined;
     this.#ready = { actors: new Uint8Array(machine.threads.length), count: 0 };
   }
 
@@ -113,8 +122,19 @@ export class Run {
     }
     machine.arena.closeStep();
     this.#remember(actor);
+    // Watchers may forget the log of the step.
+    const cycle = this.#cycles === undefined ? 0 : this.#cycles.stepClosed(machine, actor, ready);
     for (const watcher of this.#watchers) watcher.stepClosed(machine, actor);
-    return true;
+    return cycle === 0 || this.#livelocked(cycle);
+  }
+
+  #livelocked(steps: number): false {
+    const { position } = this.machine.arena;
+    const where = `positions ${position - steps} and ${position}`;
+    return this.#end(
+      'livelock',
+      `the machine goes round in circles: it is the same at ${where}, whoever acts`,
+    );
   }
 
   #nobodyReady(): boolean {

@@ -37,7 +37,7 @@ export const eras: readonly Era[] = [
       'apic-map-maxid-monotonic': 'off',
       'eoi-pending-scan': 'off',
       'memslot-update-waits-mn': 'off',
-      'hostmap-pin': 'off',
+      'hostmap-pin': 'reference',
       allow_unsafe_mappings: 'on',
       'dirty-mapped-pages': 'off',
       'gpc-mn-count-check': 'off',
@@ -134,6 +134,6 @@ export const eras: readonly Era[] = [
     id: 'gpc-v4',
     base: 'gpc-v1',
     summary: 'v4 of that series, January 2026 (not merged): the caches of each vmcs12 are kept',
-    changes: { 'nested-context-table': 'on', 'vtpr-late-check': 'on' },
+    changes: { 'nested-context-table': 'on' },
   },
 ];

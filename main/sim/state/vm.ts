@@ -83,7 +83,9 @@ export const HeldLocks = record('held_locks', 'what an actor holds that it must 
 
 /** Bookkeeping that only checks read: no model code decides anything on it. */
 export const VmSpec = record('vm_spec', 'events that checks look for', {
-  raw_apic_accesses: counter('guest accesses that reached the bytes of an APIC-access frame'),
+  raw_apic_accesses: counter(
+    'guest accesses in xAPIC mode that reached the bytes of an APIC-access frame',
+  ),
   host_apic_accesses: counter('guest accesses that reached the APIC of the physical CPU'),
   freed_frame_writes: counter('writes that hit a freed frame'),
   foreign_mode_writes: counter(

@@ -53,7 +53,7 @@ test('an address without memory is not mapped, and unmapping it does nothing', (
 
 test.each([
   ['on', 1, 1],
-  ['off', 0, 2],
+  ['reference', 0, 2],
 ])('what holds the frame while it is mapped, with FOLL_PIN %s', (pin, pins, references) => {
   const m = machine({ switches: { 'hostmap-pin': pin } });
   map(m);
@@ -67,6 +67,17 @@ test.each([
   expect([frameOf(m, page), frame.freed]).toEqual([-1, false]);
   unmap(m);
   expect([frame.freed, frame.pincount, frame.refcount]).toEqual([true, 0, 0]);
+});
+
+test('without either the frame is freed although the CPU has its address', () => {
+  const m = machine({ switches: { 'hostmap-pin': 'off' } });
+  map(m);
+  const { pfn, pinned } = mapIn(m);
+  expect([pinned, m.frame[pfn]!.pincount, m.frame[pfn]!.refcount]).toEqual([false, 0, 1]);
+  drop(m);
+  expect(m.frame[pfn]!.freed).toBe(true);
+  unmap(m);
+  expect([m.frame[pfn]!.pincount, m.frame[pfn]!.refcount]).toEqual([0, 0]);
 });
 
 test('mapping what is mapped forgets the pin that is there already', () => {

@@ -293,6 +293,15 @@ test('R79: the virtual-APIC page is refreshed with the descriptor locked, or apa
   expect([readers('off'), readers('on')]).toEqual([1, 0]);
 });
 
+test('the descriptor stays locked until RVI has what was in it', () => {
+  const readers = (apart: string) => {
+    const m = refreshInCompletion(apart);
+    goTo(m, 'vcpu0', 'vmx_complete_nested_posted_interrupt', 'VMWRITE RVI');
+    return cacheNamed(m, 'pi_desc_cache').lock.readers;
+  };
+  expect([readers('off'), readers('on')]).toEqual([1, 0]);
+});
+
 test('R79: either way L2 gets what was posted', () => {
   for (const apart of ['off', 'on']) {
     const m = refreshInCompletion(apart);

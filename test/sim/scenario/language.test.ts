@@ -50,7 +50,7 @@ describe('completion', () => {
     ['schedule { vcpu0 to |', ['vcpu_enter_guest'], ['to']],
     ['schedule { vcpu0 to vcpu_enter_guest "x" |', ['vcpu0', 'then'], ['to']],
     ['schedule { vcpu0 on then |', ['round-robin', 'random'], ['vcpu0']],
-    ['expect |', ['clean', 'violated', 'final'], ['scenario']],
+    ['expect |', ['clean', 'violated', 'ends', 'final'], ['scenario']],
     ['expect violated |', ['inv-apic-access-hpa'], ['clean']],
     ['expect violated inv-apic-access-hpa |', ['at', 'expect'], []],
     ['expect violated inv-apic-access-hpa at |', ['vcpu_enter_guest'], ['at']],

@@ -6,7 +6,7 @@ export const inv_no_raw_apic_page: Check = {
   id: 'inv-no-raw-apic-page',
   when: 'step',
   per: 'machine',
-  summary: 'no guest access ever reaches the bytes of the APIC-access frame',
+  summary: 'no access of a guest in xAPIC mode reaches the bytes of the APIC-access frame',
   why:
     'the page is a placeholder: what the guest writes there is lost, what it reads is garbage ' +
     '(Windows noticed, with bug check 0x109)',

@@ -1,5 +1,6 @@
 /** What a scenario says about its own run. */
 import type { RecordType } from '../../arena/fields.ts';
+import { halts } from '../../sched/run.ts';
 import type { Problem, Span } from '../diagnostics.ts';
 import { compileTree, type Expression } from '../expression.ts';
 import type { Vocabulary } from '../language/vocabulary.ts';
@@ -22,6 +23,8 @@ export type Expectation =
       readonly at: BreakPlace | undefined;
       readonly span: Span;
     }
+  /** why the run ends; without it any end will do */
+  | { readonly kind: 'ends'; readonly halt: string; readonly span: Span }
   /** the expression holds when the run has ended */
   | {
       readonly kind: 'final';
@@ -62,6 +65,10 @@ const expectationOf = (section: ExpectSection, context: ExpectContext): Expectat
         at: at === undefined ? undefined : { function: at.text, label: expect.label?.text },
       };
     }
+    case 'ends':
+      return isKnown(expect.halt, 'end of a run', halts, report)
+        ? { kind: 'ends', halt: expect.halt.text, span }
+        : undefined;
     case 'final': {
       const where = spanOf(expect.expression);
       const text = context.text.slice(where.offset, where.offset + where.length);

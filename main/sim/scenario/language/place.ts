@@ -140,7 +140,7 @@ const behind = (part: readonly IToken[]): Place[] => {
     case 'expect':
       return inExpect(body);
     default: {
-      const actor = actorOf(word);
+      const actor = actorOf(word.replace(/\.l2$/, ''));
       if (body.length === 0 || body[0]!.image !== '{') return [section];
       return inBlock(body, (inner) => (actor === undefined ? [] : inProgram(inner, actor.kind)));
     }

@@ -20,7 +20,7 @@ export const sectionKeywords: readonly KeywordDoc[] = [
     insert: 'schedule {\n\n}',
     doc: 'who acts in which order: directives in braces, or `exact` and the choices of a run',
   },
-  { word: 'expect', doc: 'what the run must show: `clean`, `violated` or `final`' },
+  { word: 'expect', doc: 'what the run must show: `clean`, `violated`, `ends` or `final`' },
 ];
 
 export const scheduleForms: readonly KeywordDoc[] = [
@@ -43,6 +43,7 @@ export const policies: readonly KeywordDoc[] = [
 export const expectKinds: readonly KeywordDoc[] = [
   { word: 'clean', doc: 'no invariant breaks' },
   { word: 'violated', doc: 'the invariant breaks' },
+  { word: 'ends', doc: 'how the run ends: quiet, deadlock, livelock …', insert: 'ends livelock' },
   { word: 'final', doc: 'the expression holds when the run has ended' },
 ];
 

@@ -255,6 +255,12 @@ export class ScenarioParser extends ExpressionParser {
         },
         { ALT: () => this.SUBRULE(this.violated) },
         {
+          ALT: (): ExpectTree => {
+            this.CONSUME(t.Ends);
+            return { kind: 'ends', halt: wordOf(this.CONSUME(t.Word)) };
+          },
+        },
+        {
           ALT: (): ExpectTree | undefined => {
             this.CONSUME(t.Final);
             const expression = this.SUBRULE(this.expression);

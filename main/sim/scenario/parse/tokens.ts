@@ -117,6 +117,7 @@ export const On = contextual('on');
 export const Clean = contextual('clean');
 export const Violated = contextual('violated');
 export const At = contextual('at');
+export const Ends = contextual('ends');
 export const Final = contextual('final', { push_mode: 'expression' });
 
 const sections = [Scenario, Race, Profile, SetSwitch, About, Machine, Schedule, Expect];
@@ -163,6 +164,7 @@ const modes = {
     Clean,
     Violated,
     At,
+    Ends,
     Final,
     Name,
     LBrace,

@@ -75,6 +75,7 @@ export type ExpectTree =
       readonly function: Word | undefined;
       readonly label: Text | undefined;
     }
+  | { readonly kind: 'ends'; readonly halt: Word }
   | { readonly kind: 'final'; readonly expression: ExpressionTree };
 
 /** A part of the file, from its keyword to its last word. */

@@ -26,8 +26,9 @@ export const actorHelp = [
         '(`x86_emulate_instruction`, `complete_emulated_mmio`, ' +
         '`handle_fastpath_set_msr_irqoff`, ' +
         '`kvm_emulate_rdmsr`, `kvm_emulate_wrmsr`, `kvm_emulate_halt`, ' +
-        '`kvm_emulate_hypercall`), `takeInterrupt`, `enter_smm`, `kvm_vcpu_reset`; of ' +
-        'other actors `scenarioProgram`',
+        '`kvm_emulate_hypercall`, of VMX instructions `skipInstruction`), between L1 and L2 ' +
+        '`enterL2Registers` and `restoreL1Registers`, `takeInterrupt`, `enter_smm`, ' +
+        '`kvm_vcpu_reset`; of other actors `scenarioProgram`',
       depth: 'the runner, at each call and return',
       errno: {
         by:

@@ -3,6 +3,11 @@ import { KickTime, RequestTimes, VcpuSpec, VcpuStat } from '../vcpu.ts';
 import { OngoingRange, VmSpec, VmStat } from '../vm.ts';
 import { helpFor } from './form.ts';
 
+const hostMap = 'the model: main/sim/kvm/host_map.ts';
+const cache = 'the model: main/sim/kvm/pfncache.ts';
+const contextTable =
+  'statistics of version 4 of the series, the model: main/sim/kvm/vmx/nested/context.ts';
+
 export const countersHelp = [
   helpFor(
     VcpuStat,
@@ -60,6 +65,28 @@ export const countersHelp = [
         by: '`vcpu_run`',
         source: 'the model: more than request_irq_exits and signal_exits of struct kvm_vcpu_stat',
       },
+      nested_entries: {
+        by: '`nested_vmx_enter_non_root_mode`',
+        source: 'the model; nested_run of struct kvm_vcpu_stat counts the attempts',
+      },
+      nested_exits: {
+        by: '`__nested_vmx_vmexit`',
+        source: 'the model: main/sim/kvm/vmx/nested/vmexit.ts',
+      },
+      hostmap_kmap: { by: '`__kvm_vcpu_map`', source: hostMap },
+      hostmap_kunmap: { by: '`kvm_vcpu_unmap`', source: hostMap },
+      hostmap_memremap: { by: '`__kvm_vcpu_map`', source: hostMap },
+      hostmap_memunmap: { by: '`kvm_vcpu_unmap`', source: hostMap },
+      hostmap_pins: { by: '`__kvm_vcpu_map`', source: hostMap },
+      gpc_kmap: { by: '`gpc_map`', source: cache },
+      gpc_kunmap: { by: '`gpc_unmap`', source: cache },
+      gpc_memremap: { by: '`gpc_map`', source: cache },
+      gpc_memunmap: { by: '`gpc_unmap`', source: cache },
+      gpc_final_check_fails: { by: '`kvm_invalid_nested_state`', source: cache },
+      get_nested_state_pages: {
+        by: '`vmx_get_nested_state_pages`',
+        source: 'the model: main/sim/kvm/vmx/nested/pages.ts',
+      },
     },
   ),
   helpFor(
@@ -77,7 +104,9 @@ export const countersHelp = [
       by: '`kvm_make_vcpus_request_mask`, `kvm_make_all_cpus_request`',
     },
     {
-      undecided: 'set by `kvm_make_request`, cleared by `kvm_vcpu_kick`',
+      undecided:
+        'set by `kvm_make_request`, cleared by `kvm_vcpu_kick` and ' +
+        '`kvm_vcpu_trigger_posted_interrupt`',
     },
   ),
   helpFor(
@@ -89,6 +118,10 @@ export const countersHelp = [
         'set by `kvm_check_request` as it takes APIC_PAGE_RELOAD, cleared by ' +
         '`kvm_vcpu_reload_apic_access_page`',
       left_guest: '`leaveGuest`',
+      exits_while_run_pending: '`__nested_vmx_vmexit`',
+      extints_lost: '`vmx_check_nested_events`, of an ExtINT that it took before it could exit',
+      block_ebusy: '`vcpu_block`, with block-ignore-ebusy off',
+      vmcs12_foreign_reads: '`notificationOfL2`, with nested-pi-cached-nv off',
     },
   ),
   helpFor(
@@ -113,6 +146,13 @@ export const countersHelp = [
         by: '`__kvm_set_or_clear_apicv_inhibit`',
         source: 'the model: main/sim/kvm/apicv.ts',
       },
+      gpc_activates: { by: '`kvm_gpc_activate`', source: cache },
+      gpc_refreshes: { by: '`__kvm_gpc_refresh`', source: cache },
+      gpc_refresh_retries: { by: '`hva_to_pfn_retry`', source: cache },
+      gpc_invalidations: { by: '`gfn_to_pfn_cache_invalidate_start`', source: cache },
+      gpc_deactivates: { by: '`kvm_gpc_deactivate`', source: cache },
+      nested_context_reuse: { by: '`kvm_nested_context_load`', source: contextTable },
+      nested_context_recycle: { by: '`kvm_nested_context_load`', source: contextTable },
     },
   ),
   helpFor(
@@ -148,6 +188,11 @@ export const countersHelp = [
       slot_changes_in_invalidation: '`kvm_swap_active_memslots`',
       apic_pte_changed:
         '`noteChange`: raised with the change, lowered at the end of the invalidation',
+      slept_locked: '`noteSleep` in what may sleep of a cache: its look-up, its mapping, its mutex',
+      slept_interruptible: '`noteSleep`, the same of a thread that has said it is going to sleep',
+      unlocked_gpc_uses: '`nested_lock_pi_desc`, `nested_lock_vapic` with gpc-use-under-lock off',
+      oom_kicks: '`gfn_to_pfn_cache_invalidate_start`',
+      shared_contexts: '`kvm_nested_context_load`',
     },
   ),
 ];

@@ -1,33 +1,36 @@
-/** Help: host memory and physical CPUs. */
+/** Help: host memory, physical CPUs and their timers. */
 import { EptRoot, Frame, GfnToHvaCache, Pte, Spte, TlbEntry } from '../memory.ts';
+import { Hrtimer } from '../timer.ts';
 import { Cpu } from '../vcpu.ts';
 import { helpFor } from './form.ts';
+
+const faults = '`kvm_tdp_page_fault`, of L2 `ept_page_fault`';
 
 export const hostHelp = [
   helpFor(
     Frame,
     { source: 'struct page, include/linux/mm_types.h' },
     {
-      refcount: '`alloc_page`, `get_page`, `put_page`',
-      pincount: 'nobody yet: no model function pins with FOLL_PIN',
+      refcount: '`alloc_page`, `get_page`, `put_page`; `disown_page`: nobody counts',
+      pincount: '`pin_page`, `unpin_user_page`; 0 by `alloc_page`',
       freed: {
-        by: 'set by `put_page`, cleared by `alloc_page`',
+        by: 'set by `put_page`, `unpin_user_page` and `drop_mapping`, cleared by `alloc_page`',
         source: 'the model: main/sim/host/frames.ts',
       },
       allocated: {
-        by: 'set by `alloc_page`, cleared by `put_page`',
+        by: 'set by `alloc_page`, cleared by `put_page`, `unpin_user_page` and `drop_mapping`',
         source: 'the model: main/sim/host/frames.ts',
       },
       has_struct_page: {
-        by: 'set at creation: true of every frame',
-        source: 'pfn_valid(), the model has no holes: main/sim/boot.ts',
+        by: 'set by `alloc_page`, cleared by `disown_page` of memory that has none',
+        source: 'pfn_valid(), include/linux/mmzone.h; the model: main/sim/host/frames.ts',
       },
-      dirty: 'cleared by `alloc_page`; no mapping of the model sets it',
-      accessed: 'cleared by `alloc_page`; no mapping of the model sets it',
+      dirty: 'set by `kvm_vcpu_unmap` of what was writable, cleared by `alloc_page`',
+      accessed: 'set by `kvm_vcpu_unmap`, cleared by `alloc_page`',
       tag: { by: '`copy_page`', source: 'the model: main/sim/host/frames.ts' },
       data: {
         by:
-          'the CPU and KVM, by `writeFrame`: the guest (guestAccess), the ' +
+          'the CPU and KVM, by `writeFrame` and `writePhysical`: the guest (guestAccess), the ' +
           'virtual-APIC page, __copy_to_user; `copy_page` when the page migrates',
         source: 'the bytes of the frame, the model: main/sim/host/frames.ts',
       },
@@ -43,8 +46,8 @@ export const hostHelp = [
       },
       hva: 'set at creation; the kernel: user space maps it',
       pfn:
-        '`get_user_pages_unlocked`, `remove_migration_pte`, `dropFrame`: munmap, ' +
-        'madvise, and a mapping in the place of another',
+        '`get_user_pages_unlocked`, `remove_migration_pte`; none by `zapPage`: ' +
+        'madvise, the OOM killer, and a mapping in the place of another',
       present:
         'set by `get_user_pages_unlocked` and `remove_migration_pte`; cleared by ' +
         '`try_to_migrate_one`, `zap_page_range_single` and `vm_munmap`',
@@ -55,19 +58,38 @@ export const hostHelp = [
         source: 'make_writable_migration_entry(), include/linux/swapops.h',
       },
       writable: 'set at creation; the kernel: user space maps it',
+      pfnmap: {
+        by: 'set at creation, from the scenario; the kernel: remap_pfn_range of a driver',
+        source: 'VM_PFNMAP, include/linux/mm.h',
+      },
     },
   ),
   helpFor(
     Spte,
-    { source: 'leaf SPTE, arch/x86/kvm/mmu/spte.h; SDM 29.3.2', by: '`kvm_tdp_page_fault`' },
+    { source: 'leaf SPTE, arch/x86/kvm/mmu/spte.h; SDM 29.3.2', by: faults },
     {
-      present: 'set by `kvm_tdp_page_fault`, cleared by `kvm_tdp_mmu_unmap_gfn_range`',
+      present:
+        `set by ${faults}; cleared by \`kvm_tdp_mmu_unmap_gfn_range\`, and by ` +
+        '`kvm_mmu_load` that takes an old root',
+      gfn: faults,
+      l1_gfn: {
+        by: faults,
+        source: 'the model: sp->gfn of the shadowed page, arch/x86/kvm/mmu/mmu_internal.h',
+      },
     },
   ),
   helpFor(
     EptRoot,
     { source: 'struct kvm_mmu_page, arch/x86/kvm/mmu/mmu_internal.h', by: '`kvm_mmu_load`' },
     {
+      refcount: {
+        by: 'raised by `kvm_mmu_load`, lowered by `freeGuestRoot`',
+        source: 'root_count of struct kvm_mmu_page, arch/x86/kvm/mmu/mmu_internal.h',
+      },
+      eptp12: {
+        by: 'set at creation (EPT01), `kvm_mmu_load`',
+        source: 'root.pgd of struct kvm_mmu, arch/x86/include/asm/kvm_host.h; SDM 25.6.11',
+      },
       invalid: {
         by: 'nobody yet: no model function makes a root obsolete',
         source: 'role.invalid of struct kvm_mmu_page, arch/x86/kvm/mmu/mmu_internal.h',
@@ -84,6 +106,17 @@ export const hostHelp = [
       valid:
         'set by `tlbFill`; cleared by INVEPT (`inveptAllContext`, ' +
         '`inveptSingleContext`) and INVVPID (`invvpidSingleContext`)',
+    },
+  ),
+  helpFor(
+    Hrtimer,
+    { source: 'struct hrtimer, include/linux/hrtimer_types.h', by: '`hrtimer_start`' },
+    {
+      armed: 'set by `hrtimer_start`, cleared by `hrtimer_cancel` and `__run_hrtimer`',
+      running: {
+        by: '`__run_hrtimer`',
+        source: 'running of struct hrtimer_clock_base, include/linux/hrtimer_defs.h',
+      },
     },
   ),
   helpFor(GfnToHvaCache, {

@@ -11,6 +11,7 @@ import { nestedHelp } from './nested.ts';
 import { vcpuHelp } from './vcpu.ts';
 import { vmHelp } from './vm.ts';
 import { vmcsHelp } from './vmcs.ts';
+import { vmcs12Help } from './vmcs12.ts';
 
 /** Help of every record. */
 export const recordHelp: readonly RecordHelp[] = [
@@ -23,6 +24,7 @@ export const recordHelp: readonly RecordHelp[] = [
   ...vcpuHelp,
   ...vmHelp,
   ...vmcsHelp,
+  ...vmcs12Help,
 ];
 
 const ofRecord = (name: string): RecordHelp | undefined =>

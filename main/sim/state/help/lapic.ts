@@ -236,7 +236,8 @@ export const lapicHelp = [
       guest_apic_protected: 'set at creation; the kernel: tdx_vcpu_create',
       vapic_addr: '`kvm_lapic_set_vapic_addr`',
       pending_events:
-        'set by `__apic_accept_irq`, cleared by `kvm_apic_accept_events`; ' +
+        'set by `__apic_accept_irq`, cleared by `kvm_apic_accept_events` and, while L2 runs, ' +
+        '`vmx_check_nested_events`; ' +
         '`kvm_vcpu_ioctl_x86_set_vcpu_events`',
       sipi_vector: '`__apic_accept_irq`',
     },

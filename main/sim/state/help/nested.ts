@@ -1,38 +1,187 @@
 /** Help: what KVM keeps of a guest that is a hypervisor. */
-import { NestedVmx } from '../nested.ts';
+
+import { Gpc, HostMap, NestedCaches, NestedContext, NestedVmx, SavedGuest } from '../nested.ts';
+import { NestedState } from '../nested_state.ts';
+import { HeldLocks } from '../vm.ts';
 import { helpFor } from './form.ts';
+
+const deferred = (setter: string): string =>
+  `set by ${setter}, consumed by \`__nested_vmx_vmexit\``;
 
 export const nestedHelp = [
   helpFor(
     NestedVmx,
     { source: 'struct nested_vmx, arch/x86/kvm/vmx/vmx.h' },
     {
-      posted_intr_nv: {
-        by: 'set at creation (−1); the kernel: prepare_vmcs02_early',
+      vmxon: {
+        by: 'set by `enter_vmx_operation`, cleared by `free_nested`; `vmx_set_nested_state` in SMM',
+        source: 'struct nested_vmx, arch/x86/kvm/vmx/vmx.h; SDM 24.7',
       },
-      l1_tpr_threshold: {
-        by: 'set by `vmx_update_cr8_intercept`, consumed by `__nested_vmx_vmexit`',
+      vmxon_ptr: 'set by `handle_vmxon` and `vmx_set_nested_state`, cleared by `free_nested`',
+      current_vmptr:
+        'set by `set_current_vmptr`; cleared by `nested_release_vmcs12` and `free_nested`',
+      vmcs02_initialized:
+        'cleared by `enter_vmx_operation`, set by `prepare_vmcs02_early` ' +
+        '(prepare_vmcs02_constant_state)',
+      dirty_vmcs12:
+        'set by `set_current_vmptr`, `vmx_set_nested_state` and `handle_vmwrite` of a field that ' +
+        'is not shadowed; cleared by `prepare_vmcs02`',
+      force_msr_bitmap_recalc:
+        'set by `set_current_vmptr` and `vmx_set_nested_state`, cleared by ' +
+        '`nested_vmx_prepare_msr_bitmap`',
+      nested_run_pending:
+        'set by `nested_vmx_run` and `vmx_set_nested_state`; cleared by `vcpu_enter_guest` ' +
+        '(vmx_vcpu_run) once L2 was entered, by `nested_vmx_run` for an L2 that halts or an ' +
+        'entry that fails, and by `vmx_leave_nested`',
+      mtf_pending: 'set by `vmx_set_nested_state`, cleared by `__nested_vmx_vmexit`',
+      posted_intr_nv:
+        'set at creation (−1), `prepare_vmcs02_early`; −1 again by `nested_release_vmcs12` ' +
+        'and `free_nested`',
+      pi_pending:
+        'set by `vmx_deliver_nested_posted_interrupt`, `vmx_check_nested_events` and ' +
+        '`nested_vmx_run`, and by `nested_vmx_enter_non_root_mode` with migrate-pi-pending; ' +
+        'cleared by `vmx_complete_nested_posted_interrupt`, `prepare_vmcs02_early` and, with ' +
+        'nested-nv-redeliver, `__nested_vmx_vmexit`',
+      pi_desc_offset: {
+        by: '`nested_get_vmcs12_pages`',
+        source: 'offset_in_page() of the address, arch/x86/kvm/vmx/nested.c',
       },
-      pi_pending: {
-        by:
-          'set by `vmx_deliver_nested_posted_interrupt`, cleared by ' +
-          '`nested_vmx_enter_non_root_mode`',
+      l1_tpr_threshold:
+        'set by `vmx_update_cr8_intercept`, −1 by `prepare_vmcs02_early`; consumed by ' +
+        '`__nested_vmx_vmexit`',
+      change_vmcs01_virtual_apic_mode: deferred('`vmx_set_virtual_apic_mode`'),
+      reload_vmcs01_apic_access_page: deferred('`vmx_set_apic_access_page_addr`'),
+      update_vmcs01_apicv_status: deferred('`vmx_refresh_apicv_exec_ctrl`'),
+      update_vmcs01_hwapic_isr: deferred('`vmx_hwapic_isr_update`'),
+      preemption_timer_expired: {
+        by: 'set by `vmx_preemption_timer_fn`, cleared by `vmx_start_preemption_timer`',
+        source: 'struct nested_vmx, arch/x86/kvm/vmx/vmx.h; SDM 26.5.1',
       },
-      change_vmcs01_virtual_apic_mode: {
-        by: 'set by `vmx_set_virtual_apic_mode`, consumed by `__nested_vmx_vmexit`',
+      vpid02: '`enter_vmx_operation`; 0 by `free_nested`',
+      smm_vmxon: {
+        by: 'set by `vmx_set_nested_state`, cleared by `free_nested`; the kernel: vmx_enter_smm',
+        source: 'smm.vmxon of struct nested_vmx, arch/x86/kvm/vmx/vmx.h',
       },
-      reload_vmcs01_apic_access_page: {
-        by: 'set by `vmx_set_apic_access_page_addr`, consumed by `__nested_vmx_vmexit`',
+      smm_guest_mode: {
+        by: '`vmx_set_nested_state`; the kernel: vmx_enter_smm, vmx_leave_smm',
+        source: 'smm.guest_mode of struct nested_vmx, arch/x86/kvm/vmx/vmx.h',
       },
-      update_vmcs01_apicv_status: {
-        by: 'set by `vmx_refresh_apicv_exec_ctrl`, consumed by `__nested_vmx_vmexit`',
+      enlightened_vmcs_enabled: {
+        by: 'set at creation; the kernel: nested_enable_evmcs',
+        source: 'struct nested_vmx, arch/x86/kvm/vmx/vmx.h; arch/x86/kvm/vmx/hyperv.c',
       },
-      update_vmcs01_hwapic_isr: {
-        by: 'set by `vmx_hwapic_isr_update`, consumed by `__nested_vmx_vmexit`',
+      hv_evmcs_vmptr:
+        'set at creation (none); `vmx_set_nested_state`, and `vmx_get_nested_state_pages`, ' +
+        'which finds none',
+      context: {
+        by: 'set at creation (−1); VMPTRLD: `vmx_nested_context_load`',
+        source: 'the model: the cache pointers of struct nested_vmx in version 4 of the series',
       },
-      nested_run_pending: {
-        by: 'set at creation; the kernel: nested_vmx_run, vmx_vcpu_run',
+      l2_in_service_program: {
+        by: '`saveL2Registers`, as L2 ends',
+        source: 'the model: main/sim/kvm/vmx/nested/guest_state.ts',
       },
     },
   ),
+  helpFor(SavedGuest, {
+    source:
+      'the model: GUEST_RIP and GUEST_RFLAGS of vmcs01, SDM 25.4.1; ' +
+      'main/sim/kvm/vmx/nested/guest_state.ts',
+    by: '`enterL2Registers`',
+  }),
+  helpFor(
+    HostMap,
+    { source: 'struct kvm_host_map, include/linux/kvm_types.h', by: '`__kvm_vcpu_map`' },
+    {
+      mapping: {
+        by: '`__kvm_vcpu_map`; NONE again by `kvm_vcpu_unmap`',
+        source: 'hva of struct kvm_host_map, include/linux/kvm_types.h',
+      },
+      pinned: {
+        by: '`__kvm_vcpu_map`, of memory with a struct page; cleared by `kvm_vcpu_unmap`',
+        source: 'pinned_page of struct kvm_host_map (page before), include/linux/kvm_types.h',
+      },
+    },
+  ),
+  helpFor(
+    Gpc,
+    { source: 'struct gfn_to_pfn_cache, include/linux/kvm_types.h' },
+    {
+      active: 'set by `kvm_gpc_activate`; cleared by `kvm_gpc_init` and `kvm_gpc_deactivate`',
+      valid:
+        'set by `hva_to_pfn_retry` for what it has found; cleared by it as a look-up begins, by ' +
+        '`__kvm_gpc_refresh` if that fails, `gfn_to_pfn_cache_invalidate_start`, `kvm_gpc_init` ' +
+        'and `kvm_gpc_deactivate`',
+      on_list: {
+        by: 'set by `kvm_gpc_activate`, cleared by `kvm_gpc_deactivate`',
+        source: 'list of struct gfn_to_pfn_cache, include/linux/kvm_types.h',
+      },
+      gpa: '`__kvm_gpc_refresh`; none by `kvm_gpc_init`',
+      uhva: '`__kvm_gpc_refresh`; none by `kvm_gpc_init`',
+      generation: '`__kvm_gpc_refresh`',
+      pfn:
+        '`hva_to_pfn_retry`; none by `kvm_gpc_init`, `kvm_gpc_deactivate` and a ' +
+        '`__kvm_gpc_refresh` that fails',
+      khva:
+        '`hva_to_pfn_retry`; none by `kvm_gpc_init`, `kvm_gpc_deactivate` and a ' +
+        '`__kvm_gpc_refresh` that fails',
+      khva_pfn: {
+        by:
+          'with khva: `hva_to_pfn_retry`, `kvm_gpc_init`, `kvm_gpc_deactivate`, ' +
+          '`__kvm_gpc_refresh`',
+        source: 'the model: khva is an address in the kernel, arch/x86/include/asm/io.h',
+      },
+      vcpu: {
+        by:
+          '−1 by `kvm_gpc_init`, then `initCaches` (kvm_gpc_init_for_vcpu); ' +
+          '`nested_gpc_lock` of a recycled context',
+        source: 'struct gfn_to_pfn_cache as the series has it, include/linux/kvm_types.h',
+      },
+      refresh_lock: '`kvm_gpc_activate`, `kvm_gpc_refresh`, `kvm_gpc_deactivate`',
+    },
+  ),
+  helpFor(NestedCaches, {
+    source: 'caches of struct nested_vmx as the series has it, arch/x86/kvm/vmx/vmx.h',
+  }),
+  helpFor(
+    NestedContext,
+    {
+      source: 'struct kvm_nested_context of version 4 of the series, arch/x86/kvm/nested.c',
+      by: '`kvm_nested_context_load`',
+    },
+    {
+      vcpu: 'set by `kvm_nested_context_load`, −1 by `kvm_nested_context_clear`',
+      released: {
+        by: '`kvm_nested_context_clear`',
+        source: 'the model: the order of the LRU list, main/sim/kvm/vmx/nested/context.ts',
+      },
+    },
+  ),
+  helpFor(
+    NestedState,
+    {
+      source: 'struct kvm_nested_state, arch/x86/include/uapi/asm/kvm.h',
+      by: '`vmx_get_nested_state`; user space by `editNestedState`',
+    },
+    {
+      vmxon_pa: {
+        source: 'hdr.vmx of struct kvm_nested_state, arch/x86/include/uapi/asm/kvm.h',
+      },
+      vmcs12_pa: {
+        source: 'hdr.vmx of struct kvm_nested_state, arch/x86/include/uapi/asm/kvm.h',
+      },
+      smm_flags: {
+        source: 'hdr.vmx.smm of struct kvm_nested_state, arch/x86/include/uapi/asm/kvm.h',
+      },
+      vmx_flags: {
+        source: 'hdr.vmx.flags of struct kvm_nested_state, arch/x86/include/uapi/asm/kvm.h',
+      },
+    },
+  ),
+  helpFor(HeldLocks, {
+    source: 'the model: bookkeeping of the checks, main/sim/host/locks.ts',
+    by:
+      'raised by `read_lock_gpc`, `write_lock_gpc` and `lock_gpc_list`, lowered by ' +
+      '`read_unlock_gpc`, `write_unlock_gpc` and `unlock_gpc_list`',
+  }),
 ];

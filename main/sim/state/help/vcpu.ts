@@ -36,6 +36,13 @@ export const vcpuHelp = [
         by: 'set by `nested_vmx_enter_non_root_mode`, cleared by `__nested_vmx_vmexit`',
         source: `hflags of ${arch}`,
       },
+      loaded_vmcs: { by: '`vmx_switch_vmcs`, between L1 and L2', source: vmx },
+      exception_pending: {
+        by:
+          'set by `vmx_complete_interrupts` and `vmx_cancel_injection` for one that was not ' +
+          'delivered; cleared by `kvm_check_and_inject_events` and `kvm_vcpu_reset`',
+        source: `exception of ${arch}`,
+      },
       mp_state: { by: '`kvm_set_mp_state`', source: arch },
       task_state: {
         by:
@@ -184,7 +191,10 @@ export const vcpuHelp = [
   ),
   helpFor(
     Mmu,
-    { source: 'struct kvm_mmu, arch/x86/include/asm/kvm_host.h', by: '`kvm_mmu_load`' },
+    {
+      source: 'struct kvm_mmu, arch/x86/include/asm/kvm_host.h',
+      by: '`kvm_mmu_load`; −1 of L2 by `freeGuestRoot`',
+    },
     {
       root: { source: 'root.hpa of struct kvm_mmu, arch/x86/include/asm/kvm_host.h' },
     },
@@ -211,7 +221,9 @@ export const vcpuHelp = [
   ),
   helpFor(MsrBitmap, {
     source: 'SDM 25.6.9; msr_bitmap of struct loaded_vmcs, arch/x86/kvm/vmx/vmcs.h',
-    by: '`vmx_update_msr_bitmap_x2apic`',
+    by:
+      'of L1 `vmx_update_msr_bitmap_x2apic`; of L2 `enter_vmx_operation`, then at each entry ' +
+      '`nested_vmx_prepare_msr_bitmap`',
   }),
   helpFor(
     RunMmio,
@@ -233,20 +245,22 @@ export const vcpuHelp = [
         by:
           'the guest by `guestInstruction`; what KVM emulates for it: ' +
           '`x86_emulate_instruction`, `complete_emulated_mmio`, `kvm_get_msr_common`, ' +
-          '`kvm_emulate_hypercall`',
+          '`kvm_emulate_hypercall`, `handle_vmread`',
         source: 'the model: EAX',
       },
       value_high: {
         by:
           'the guest by `guestInstruction`; what KVM emulates for it: ' +
-          '`x86_emulate_instruction`, `complete_emulated_mmio`, `kvm_get_msr_common`',
+          '`x86_emulate_instruction`, `complete_emulated_mmio`, `kvm_get_msr_common`, ' +
+          '`handle_vmread`',
         source: 'the model: EDX',
       },
       gpa: { by: 'nobody yet: handlers decode the instruction', source: 'the model' },
       rflags_if: {
         by:
           '`guestInstruction` (STI, CLI, and IRET from a handler), `takeInterrupt`, ' +
-          '`enter_smm`, `emulator_leave_smm`, `kvm_vcpu_reset`',
+          '`enter_smm`, `emulator_leave_smm`, `kvm_vcpu_reset`; between L1 and L2 ' +
+          '`enterL2Registers`, `restoreL1Registers`, `enterL1Registers`',
         source: 'RFLAGS.IF in the guest state, SDM 25.4.1',
       },
       virtual_interrupt_pending: {
@@ -261,6 +275,18 @@ export const vcpuHelp = [
           'CS base in the guest state, SDM 25.4.1; kvm_vcpu_deliver_sipi_vector, ' +
           'arch/x86/kvm/x86.c',
       },
+      rflags_cf: {
+        by: 'a VMX instruction of L1: `nested_vmx_failInvalid`, `nested_vmx_succeed`, `failValid`',
+        source: 'SDM 31.2: VMfailInvalid',
+      },
+      rflags_zf: {
+        by: 'a VMX instruction of L1: `failValid`, `nested_vmx_succeed`, `nested_vmx_failInvalid`',
+        source: 'SDM 31.2: VMfailValid',
+      },
+      ud: {
+        by: '`handle_vmxon` without VMX in CPUID; outside VMX operation `isPermitted`',
+        source: 'the model; SDM 31.3',
+      },
       faulted: {
         by: '`raiseGp`; `kvm_emulate_rdmsr`, `kvm_emulate_wrmsr`',
         source: 'the model; SDM 30.5',
@@ -271,7 +297,9 @@ export const vcpuHelp = [
       },
       nmis: { by: '`takeNmi`', source: 'the model: main/sim/hw/guest_interrupts.ts' },
       in_service_program: {
-        by: '`takeInterrupt`, `returnFromInterrupt`, `kvm_vcpu_reset`',
+        by:
+          '`takeInterrupt`, `returnFromInterrupt`, `kvm_vcpu_reset`; between L1 and L2 ' +
+          '`enterL2Registers`, `restoreL1Registers`',
         source: 'the model: main/sim/hw/guest_interrupts.ts',
       },
       smis: { by: '`enter_smm`', source: 'the model: main/sim/kvm/smm.ts' },

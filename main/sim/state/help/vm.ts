@@ -132,6 +132,19 @@ export const vmHelp = [
         by: 'set at creation: `vmx_alloc_ipiv_pid_table`',
         source: 'struct kvm_vmx, arch/x86/kvm/vmx/vmx.h; SDM 30.1.6',
       },
+      enable_vmx: {
+        by: 'set at creation; the kernel: KVM_SET_CPUID2, with module parameter nested',
+        source: 'X86_FEATURE_VMX, arch/x86/kvm/cpuid.c; nested, arch/x86/kvm/vmx/vmx.c',
+      },
+      gpc_lock: '`kvm_gpc_activate`, `kvm_gpc_deactivate`, `gfn_to_pfn_cache_invalidate_start`',
+      nested_context_lock: {
+        by: '`kvm_nested_context_load`, `kvm_nested_context_clear`',
+        source: 'the table of version 4 of the series, arch/x86/kvm/nested.c',
+      },
+      nested_context_clears: {
+        by: '`kvm_nested_context_clear`',
+        source: 'the model: the order of the LRU list, main/sim/kvm/vmx/nested/context.ts',
+      },
     },
   ),
   helpFor(
@@ -151,6 +164,7 @@ export const vmHelp = [
           'what comes after it',
         source: 'KVM_MEMSLOT_INVALID in flags of struct kvm_memory_slot, include/linux/kvm_host.h',
       },
+      dirty_bitmap: '`kvm_vcpu_mark_page_dirty`',
     },
   ),
   helpFor(
@@ -163,9 +177,10 @@ export const vmHelp = [
     {
       writer:
         '`write_lock_mmu`, `write_unlock_mmu`, `down_write_apicv_update`, ' +
-        '`up_write_apicv_update`',
+        '`up_write_apicv_update`, of a cache `write_lock_gpc`, `write_unlock_gpc`',
       readers:
-        '`read_lock_mmu`, `read_unlock_mmu`, `down_read_apicv_update`, `up_read_apicv_update`',
+        '`read_lock_mmu`, `read_unlock_mmu`, `down_read_apicv_update`, `up_read_apicv_update`, ' +
+        'of a cache `read_lock_gpc`, `read_unlock_gpc`',
     },
   ),
   helpFor(

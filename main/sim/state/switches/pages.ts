@@ -20,17 +20,18 @@ export const pageSwitches = [
   {
     id: 'vtpr-late-check',
     values: ['off', 'on'],
-    since: 'base of gpc-v4',
+    since: 'base of gpc-v4: module option warn_on_missed_cc, off by default',
     races: [],
     summary:
-      'an entry into L2 compares VTPR with the TPR threshold once the page is at hand (warn_on_missed_cc)',
+      'an entry into L2 compares VTPR with the TPR threshold once the page is at hand; off, only the CPU does',
   },
   {
     id: 'hostmap-pin',
-    values: onOff,
+    values: ['off', 'reference', 'on'],
     since: 'FOLL_PIN since v6.13; a reference before',
     races: ['R85'],
-    summary: 'a page that is mapped for L2 is pinned; off, it has an ordinary reference',
+    summary:
+      'a page that is mapped for L2 is pinned, or has an ordinary reference; off, nothing holds it',
   },
   {
     id: 'allow_unsafe_mappings',

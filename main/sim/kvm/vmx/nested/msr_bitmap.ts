@@ -48,6 +48,12 @@ const passAsL1 = (
   if (isPassed(m, pfn, base, msr)) bitmap.clear(msr);
 };
 
+/** Accesses that the CPU can serve from the virtual-APIC page: where L1 says so, and which. */
+const readTpr = { base: READ_X2APIC, offset: APIC_TASKPRI };
+const writeTpr = { base: WRITE_X2APIC, offset: APIC_TASKPRI };
+const writeEoi = { base: WRITE_X2APIC, offset: APIC_EOI };
+const writeSelfIpi = { base: WRITE_X2APIC, offset: APIC_SELF_IPI };
+
 /** What a vmcs12 that virtualizes x2APIC mode does not want to see of L2's accesses. */
 const mergeX2apic = (m: Machine, vcpu: number, pfn: number): void => {
   const { cached_vmcs12: vmcs12, msr_bitmap } = m.vcpu[vcpu]!.nested;
@@ -57,11 +63,11 @@ const mergeX2apic = (m: Machine, vcpu: number, pfn: number): void => {
       reads.setWord(i, readFrame(m, pfn, READ_X2APIC + 4 * i));
     }
   }
-  passAsL1(m, pfn, reads, { base: READ_X2APIC, offset: APIC_TASKPRI });
-  passAsL1(m, pfn, writes, { base: WRITE_X2APIC, offset: APIC_TASKPRI });
+  passAsL1(m, pfn, reads, readTpr);
+  passAsL1(m, pfn, writes, writeTpr);
   if (!secondaryOn(vmcs12, secondaryControl.VIRTUAL_INTR_DELIVERY)) return;
-  passAsL1(m, pfn, writes, { base: WRITE_X2APIC, offset: APIC_EOI });
-  passAsL1(m, pfn, writes, { base: WRITE_X2APIC, offset: APIC_SELF_IPI });
+  passAsL1(m, pfn, writes, writeEoi);
+  passAsL1(m, pfn, writes, writeSelfIpi);
 };
 
 /** Where an MSR stands: the low ones first, those from 0xc0000000 on 1 KiB behind. */
@@ -86,13 +92,14 @@ const others: readonly OtherMsr[] = [
   { bit: otherMsr.FLUSH_CMD, base: READ_LOW, msr: 0x10b, writeOnly: true },
 ];
 
+const merge = (bitmap: Bitmap, bit: number, passed: boolean): void => {
+  if (passed === bitmap.has(bit)) passed ? bitmap.clear(bit) : bitmap.set(bit);
+};
+
 /** L2 reaches what both let their guest reach. @kvm nested.c: nested_vmx_set_intercept_for_msr */
 const mergeOthers = (m: Machine, vcpu: number, pfn: number): void => {
   const { msr_bitmap: l0, nested } = m.vcpu[vcpu]!;
   const { other_read: reads, other_write: writes } = nested.msr_bitmap;
-  const merge = (bitmap: Bitmap, bit: number, passed: boolean): void => {
-    if (passed === bitmap.has(bit)) passed ? bitmap.clear(bit) : bitmap.set(bit);
-  };
   for (const { bit, base, msr, writeOnly } of others) {
     if (!writeOnly) merge(reads, bit, !l0.other_read.has(bit) && isPassed(m, pfn, base, msr));
     const byL1 = isPassed(m, pfn, base + bytesOfReads, msr);

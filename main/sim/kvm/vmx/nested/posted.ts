@@ -80,21 +80,27 @@ function* harvestApart(m: Machine, vcpu: number): Body<number> {
   return highest;
 }
 
+/** What was posted becomes requested, and RVI follows; 0, or −ENXIO. Unlocks the descriptor. */
 function* harvest(m: Machine, vcpu: number, descriptor: number): Body<number> {
-  if (m.on('gpc-unlock-before-refresh')) {
-    yield* nested_unlock_pi_desc(m, vcpu);
-    return yield* harvestApart(m, vcpu);
+  const { vmcs02 } = m.vcpu[vcpu]!;
+  const apart = m.on('gpc-unlock-before-refresh');
+  if (apart) yield* nested_unlock_pi_desc(m, vcpu);
+  const highest: number = apart
+    ? yield* harvestApart(m, vcpu)
+    : yield* harvestLocked(m, vcpu, descriptor);
+  if (highest !== -ENXIO) {
+    yield m.step('VMWRITE RVI of L2, if {vector} is higher', highest);
+    if (highest > rviOf(vmcs02)) setRvi(vmcs02, highest);
   }
-  const highest: number = yield* harvestLocked(m, vcpu, descriptor);
-  yield* nested_unlock_pi_desc(m, vcpu);
-  return highest;
+  if (!apart) yield* nested_unlock_pi_desc(m, vcpu);
+  return highest === -ENXIO ? highest : 0;
 }
 
 /** Does what the CPU would have done with the notification. 0, or −ENXIO: a page is missing. */
 export const vmx_complete_nested_posted_interrupt = kvm(
   file,
   function* vmx_complete_nested_posted_interrupt(m: Machine, vcpu: number) {
-    const { nested, vmcs02 } = m.vcpu[vcpu]!;
+    const { nested } = m.vcpu[vcpu]!;
     yield m.step('is a notification for L2 pending?');
     if (!nested.pi_pending) return 0;
     const pid: number = yield* nested_lock_pi_desc(m, vcpu);
@@ -111,10 +117,8 @@ export const vmx_complete_nested_posted_interrupt = kvm(
     writePhysical(m, descriptor + offsetOfControl, control & ~ON);
     yield m.step('the highest vector in PIR: 0 counts as none');
     if (pi_find_highest_vector(m, descriptor) > 0) {
-      const highest: number = yield* harvest(m, vcpu, descriptor);
-      if (highest === -ENXIO) return memoryFailure(m, vcpu);
-      yield m.step('VMWRITE RVI of L2, if {vector} is higher', highest);
-      if (highest > rviOf(vmcs02)) setRvi(vmcs02, highest);
+      const error: number = yield* harvest(m, vcpu, descriptor);
+      if (error < 0) return memoryFailure(m, vcpu);
     } else {
       yield* nested_unlock_pi_desc(m, vcpu);
     }

@@ -8,17 +8,29 @@ import { kvm_make_request } from '../../kvm_main.ts';
 
 const file = 'arch/x86/kvm/vmx/nested.c';
 
-const bit = (index: number): number => 2 ** index;
-const without = (word: number, ...bits: readonly number[]): number =>
-  bits.reduce((rest, index) => (rest & ~(1 << index)) >>> 0, word);
+/** A mask of bits by their numbers. */
+const maskOf = (...numbers: readonly number[]): number =>
+  numbers.reduce((mask, bit) => (mask | (1 << bit)) >>> 0, 0);
 
-/** APIC controls that come from vmcs12 alone. */
-const fromL1: readonly number[] = [
-  secondaryControl.VIRTUALIZE_APIC_ACCESSES,
-  secondaryControl.VIRTUALIZE_X2APIC_MODE,
-  secondaryControl.APIC_REGISTER_VIRT,
-  secondaryControl.VIRTUAL_INTR_DELIVERY,
-];
+const without = (word: number, mask: number): number => (word & ~mask) >>> 0;
+
+/** What vmcs02 does not take over from vmcs01, and what it does not from vmcs12. */
+const notOfL0 = {
+  pin: maskOf(pinControl.POSTED_INTR),
+  cpu: maskOf(cpuControl.INTR_WINDOW, cpuControl.NMI_WINDOW, cpuControl.TPR_SHADOW),
+  /** APIC controls that come from vmcs12 alone */
+  secondary: maskOf(
+    secondaryControl.VIRTUALIZE_APIC_ACCESSES,
+    secondaryControl.VIRTUALIZE_X2APIC_MODE,
+    secondaryControl.APIC_REGISTER_VIRT,
+    secondaryControl.VIRTUAL_INTR_DELIVERY,
+  ),
+} as const;
+const notOfL1 = maskOf(pinControl.PREEMPTION_TIMER);
+const ownBitmaps = maskOf(cpuControl.IO_BITMAPS, cpuControl.MSR_BITMAPS);
+const msrBitmaps = maskOf(cpuControl.MSR_BITMAPS);
+const everyPort = maskOf(cpuControl.UNCOND_IO);
+const everyCr8 = maskOf(cpuControl.CR8_LOAD, cpuControl.CR8_STORE);
 
 /** What never changes. @kvm nested.c: prepare_vmcs02_constant_state */
 const constantState = (m: Machine, vcpu: number): void => {
@@ -43,8 +55,8 @@ const earlyRareState = (m: Machine, vcpu: number): void => {
 const pinControls = (m: Machine, vcpu: number): number => {
   const { vmcs01, nested } = m.vcpu[vcpu]!;
   const { cached_vmcs12: vmcs12 } = nested;
-  const l0 = without(vmcs01.pin_based_vm_exec_control.word(0), pinControl.POSTED_INTR);
-  const l1 = without(vmcs12.pin_based_vm_exec_control.word(0), pinControl.PREEMPTION_TIMER);
+  const l0 = without(vmcs01.pin_based_vm_exec_control.word(0), notOfL0.pin);
+  const l1 = without(vmcs12.pin_based_vm_exec_control.word(0), notOfL1);
   return (l0 | l1) >>> 0;
 };
 
@@ -55,25 +67,17 @@ const pinControls = (m: Machine, vcpu: number): number => {
 const cpuControls = (m: Machine, vcpu: number): number => {
   const { vmcs01, vmcs02, nested } = m.vcpu[vcpu]!;
   const { cached_vmcs12: vmcs12 } = nested;
-  const l0 = without(
-    vmcs01.cpu_based_vm_exec_control.word(0),
-    cpuControl.INTR_WINDOW,
-    cpuControl.NMI_WINDOW,
-    cpuControl.TPR_SHADOW,
-  );
+  const l0 = without(vmcs01.cpu_based_vm_exec_control.word(0), notOfL0.cpu);
   const word = (l0 | vmcs12.cpu_based_vm_exec_control.word(0)) >>> 0;
-  const bitmaps = primaryOn(vmcs02, cpuControl.MSR_BITMAPS) ? bit(cpuControl.MSR_BITMAPS) : 0;
-  const cr8 = primaryOn(vmcs12, cpuControl.TPR_SHADOW)
-    ? 0
-    : bit(cpuControl.CR8_LOAD) + bit(cpuControl.CR8_STORE);
-  const kept = without(word, cpuControl.IO_BITMAPS, cpuControl.MSR_BITMAPS);
-  return (kept | bit(cpuControl.UNCOND_IO) | bitmaps | cr8) >>> 0;
+  const bitmaps = primaryOn(vmcs02, cpuControl.MSR_BITMAPS) ? msrBitmaps : 0;
+  const cr8 = primaryOn(vmcs12, cpuControl.TPR_SHADOW) ? 0 : everyCr8;
+  return (without(word, ownBitmaps) | everyPort | bitmaps | cr8) >>> 0;
 };
 
 const secondaryControls = (m: Machine, vcpu: number): number => {
   const { vmcs01, nested } = m.vcpu[vcpu]!;
   const { cached_vmcs12: vmcs12 } = nested;
-  const l0 = without(vmcs01.secondary_vm_exec_control.word(0), ...fromL1);
+  const l0 = without(vmcs01.secondary_vm_exec_control.word(0), notOfL0.secondary);
   const active = primaryOn(vmcs12, cpuControl.SECONDARY);
   return active ? (l0 | vmcs12.secondary_vm_exec_control.word(0)) >>> 0 : l0;
 };

@@ -61,17 +61,19 @@ const pendingEvent = (m: Machine, vcpu: number): number => {
   return INTR_INFO_VALID + (type << 8) + interrupt.nr;
 };
 
+/** What L2 does where its vCPU does not run. */
+const activities: Readonly<Record<number, number>> = {
+  [mpState.HALTED]: activityState.HLT,
+  [mpState.INIT_RECEIVED]: activityState.WAIT_SIPI,
+};
+
 /** Guest state of L2. @kvm nested.c: sync_vmcs02_to_vmcs12 */
 const syncGuestState = (m: Machine, vcpu: number): void => {
   const { vmcs02, nested, mp_state } = m.vcpu[vcpu]!;
   const { cached_vmcs12: vmcs12 } = nested;
   saveL2Registers(m, vcpu);
   vmcs12.guest_interruptibility_info = vmcs02.guest_interruptibility;
-  const states: Readonly<Record<number, number>> = {
-    [mpState.HALTED]: activityState.HLT,
-    [mpState.INIT_RECEIVED]: activityState.WAIT_SIPI,
-  };
-  vmcs12.guest_activity_state = states[mp_state] ?? activityState.ACTIVE;
+  vmcs12.guest_activity_state = activities[mp_state] ?? activityState.ACTIVE;
   if (secondaryOn(vmcs12, secondaryControl.VIRTUAL_INTR_DELIVERY)) {
     vmcs12.guest_intr_status = vmcs02.guest_intr_status;
   }

@@ -1,0 +1,111 @@
+/**
+ * Finds a machine that goes round in circles: the same states again and again, although everybody
+ * who could do something has had a turn.
+ */
+import { LOG_STRIDE } from '../arena/arena.ts';
+import { leavesMatching, wordsOf } from '../arena/leaves.ts';
+import type { Machine } from '../steps.ts';
+import type { Ready } from './policy.ts';
+
+/** What only counts: it grows while nothing happens. */
+const counters = [
+  'vm.stat.*',
+  'vm.spec.**',
+  'vm.mmu_invalidate_seq',
+  'vcpu[*].stat.*',
+  'vcpu[*].spec.**',
+  'cpu[*].ipis',
+];
+
+/**
+ * How often a cycle has to be gone through, and for how many steps together: a variable of the model
+ * is not part of its state, so that a short loop of a function looks the same in each round.
+ */
+const roundsToBelieve = 3;
+const stepsToBelieve = 64;
+
+/** Scrambles a word and its value; the sum over all words tells states apart. */
+const scrambled = (word: number, value: number, factor: number): number => {
+  const mixed = Math.imul(value ^ (word * 0x9e37_79b1), factor);
+  return Math.imul(mixed ^ (mixed >>> 15), 0x2c1b_3c6d);
+};
+
+const firstFactor = 0x85eb_ca6b;
+const secondFactor = 0xc2b2_ae35;
+
+export class CycleFinder {
+  readonly #ignored: Uint8Array;
+  /** two sums over all words, kept up to date by the writes of each step */
+  #first = 0;
+  #second = 0;
+  /** the state that others are compared with, and when it was */
+  #savedFirst = 0;
+  #savedSecond = 0;
+  #savedAt = 0;
+  /** steps after which the comparison begins anew from a later state: a power of two */
+  #patience = 1;
+  #period = 0;
+  #rounds = 0;
+  /** actors that have taken a step since the saved state, as a set of bits */
+  readonly #moved: Uint8Array;
+
+  constructor({ layout, threads }: Machine) {
+    this.#ignored = new Uint8Array(layout.bytes >>> 2);
+    for (const leaf of counters.flatMap((glob) => leavesMatching(layout, glob))) {
+      for (let w = 0; w < wordsOf(leaf); w++) this.#ignored[leaf.word + w * leaf.step] = 1;
+    }
+    this.#moved = new Uint8Array(threads.length);
+  }
+
+  /**
+   * After a step of `actor`; `ready` are those who could have taken it. Steps of the cycle if the
+   * machine is in one, else 0.
+   */
+  stepClosed({ arena }: Machine, actor: number, ready: Ready): number {
+    const { writes, used } = arena;
+    for (let i = arena.startOf(arena.stepsKept - 1); i < used; i += LOG_STRIDE) {
+      const word = writes[i]!;
+      const [old, value] = [writes[i + 1]!, writes[i + 2]!];
+      if (old === value || this.#ignored[word] === 1) continue;
+      this.#first += scrambled(word, value, firstFactor) - scrambled(word, old, firstFactor);
+      this.#second += scrambled(word, value, secondFactor) - scrambled(word, old, secondFactor);
+    }
+    this.#first |= 0;
+    this.#second |= 0;
+    this.#moved[actor] = 1;
+    const steps = arena.position - this.#savedAt;
+    if (this.#first === this.#savedFirst && this.#second === this.#savedSecond) {
+      return this.#sameAgain(steps, ready, arena.position);
+    }
+    if (steps >= this.#patience) this.#saveLater(arena.position);
+    return 0;
+  }
+
+  #sameAgain(steps: number, ready: Ready, position: number): number {
+    this.#rounds = steps === this.#period && this.#allMoved(ready) ? this.#rounds + 1 : 1;
+    this.#period = steps;
+    this.#save(position);
+    const believed = this.#rounds >= roundsToBelieve && this.#rounds * steps >= stepsToBelieve;
+    return believed ? steps : 0;
+  }
+
+  /** Somebody who was never chosen could still change everything. */
+  #allMoved({ actors, count }: Ready): boolean {
+    for (let i = 0; i < count; i++) if (this.#moved[actors[i]!] === 0) return false;
+    return true;
+  }
+
+  #saveLater(position: number): void {
+    this.#patience *= 2;
+    this.#rounds = 0;
+    this.#period = 0;
+    this.#save(position);
+  }
+
+  #save(position: number): void {
+    this.#savedFirst = this.#first;
+    this.#savedSecond = this.#second;
+    this.#savedAt = position;
+    this.#moved.fill(0);
+  }
+}
