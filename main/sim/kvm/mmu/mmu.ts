@@ -19,6 +19,7 @@ import { kvm, type Machine } from '../../steps.ts';
 import { EFAULT } from '../errno.ts';
 import { kvm_make_all_cpus_request } from '../kvm_main.ts';
 import { mmu_invalidate_retry_gfn } from '../mmu_invalidate.ts';
+import { kvm_release_page_dirty } from '../pages.ts';
 
 const file = 'arch/x86/kvm/mmu/mmu.c';
 
@@ -132,7 +133,8 @@ export const kvm_tdp_page_fault = kvm(
     yield m.step('unlock mmu_lock');
     read_unlock_mmu(m);
     yield m.step('release pfn {pfn}', pfn);
-    put_page(m, pfn);
+    if (stale) put_page(m, pfn);
+    else kvm_release_page_dirty(m, pfn);
     return stale ? RET_PF.RETRY : RET_PF.FIXED;
   },
 );

@@ -22,8 +22,10 @@ export const hostHelp = [
         by: 'set at creation: true of every frame',
         source: 'pfn_valid(), the model has no holes: main/sim/boot.ts',
       },
-      dirty: 'cleared by `alloc_page`; no mapping of the model sets it',
-      accessed: 'cleared by `alloc_page`; no mapping of the model sets it',
+      dirty: 'cleared by `alloc_page`, set by `kvm_tdp_page_fault` (kvm_release_page_dirty)',
+      accessed:
+        'cleared by `alloc_page`, set by `kvm_tdp_page_fault` and ' +
+        '`vmx_set_apic_access_page_addr` (kvm_release_page_clean)',
       tag: { by: '`copy_page`', source: 'the model: main/sim/host/frames.ts' },
       data: {
         by:

@@ -98,7 +98,9 @@ export const vmcsHelp = [
         source: 'SDM 25.4.2',
       },
       guest_activity_state: {
-        by: 'the CPU (`setActivity`): HLT, and an interrupt that ends it; `kvm_vcpu_reset`',
+        by:
+          'the CPU (`setActivity`): HLT, and an interrupt that ends it; `kvm_vcpu_reset`, ' +
+          '`vmx_inject_irq`',
         source: 'SDM 25.4.2',
       },
       exit_qualification: {
