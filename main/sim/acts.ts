@@ -8,7 +8,7 @@ import {
   programIoapic,
 } from './acts/ioctls.ts';
 import { postInterrupt } from './acts/iommu.ts';
-import { injectUcna, verifyLapic } from './acts/lapic_ioctls.ts';
+import { injectUcna, ioctlReportTpr, verifyLapic } from './acts/lapic_ioctls.ts';
 import { editNestedState, ioctlGetNestedState, ioctlSetNestedState } from './acts/nested_state.ts';
 import { saveAndRestore } from './acts/save_restore.ts';
 import { setUserLine } from './acts/user_ioapic.ts';
@@ -76,6 +76,7 @@ export const acts: Readonly<Record<string, Act>> = {
   'get-lapic': (m, [vcpu]) => ioctlGetLapic(m, vcpu!),
   'set-lapic': (m, [vcpu, vector]) => ioctlSetLapic(m, vcpu!, vector!),
   'verify-lapic': (m, [vcpu, offset, value]) => verifyLapic(m, vcpu!, offset!, value!),
+  'report-tpr-access': (m, [vcpu, enabled]) => ioctlReportTpr(m, vcpu!, enabled === 1),
   'inject-ucna': (m, [vcpu]) => injectUcna(m, vcpu!),
   'set-lapic-registers': (m, [vcpu, ...words]) => ioctlSetLapicWords(m, vcpu!, words),
   'set-apic-base': (m, [vcpu, low, high]) => ioctlSetSregs(m, vcpu!, low!, high!),

@@ -27,13 +27,15 @@ interface Place {
   readonly findings: readonly Finding[];
 }
 
-/** The instant that a check looks at: after each step, at VM entries, or when all is quiet. */
+/** The instant that a check looks at: each step, entries, exits, or when all is quiet. */
 const isDue = (check: Check, place: Place): boolean => {
   switch (check.when) {
     case 'step':
       return true;
     case 'entry':
       return place.machine.vcpu.some((vcpu) => vcpu.non_root);
+    case 'exit':
+      return place.machine.vcpu.some((vcpu) => !vcpu.non_root);
     case 'quiet':
       return place.position === place.steps;
   }
@@ -74,5 +76,6 @@ export const statusesAt = (checks: readonly Check[], place: Place): Status[] => 
 export const whenText: Readonly<Record<Check['when'], string>> = {
   step: 'looked at after every step',
   entry: 'looked at when a vCPU enters the guest',
+  exit: 'looked at when a vCPU leaves the guest',
   quiet: 'looked at when nobody can move any more',
 };

@@ -19,9 +19,27 @@ mm1   { migrate 1  madvise-dontneed 1 }
 expect clean
 `;
 
-// v4.15 is what R01 is about: only with the retry check is it protected at all.
+/**
+ * What an era of kernels lacked, and was mended later: its own races are not what these runs look
+ * for (the canaries do).
+ */
+const mendedLater: readonly (readonly [string, string, readonly string[]])[] = [
+  ['apic-reload-retry', 'on', ['k4.15']],
+  ['sync-pir-when-inhibited', 'on', ['k4.15', 'k5.8']],
+  ['sn-clear-recompute-on', 'on', ['k4.15']],
+  ['apicv-kick-before-reasons', 'on', ['k4.15', 'k5.8']],
+  ['apicv-update-lock', 'on', ['k4.15', 'k5.8']],
+  ['event-on-apicv-deactivate', 'on', ['k4.15', 'k5.8']],
+  ['irr-pending-on-transition', 'true', ['k4.15', 'k5.8', 'k6.6']],
+  ['eoi-pending-scan', 'on', ['k4.15', 'k5.8', 'k6.6']],
+  ['svi-on-activation', 'on', ['k4.15', 'k5.8', 'k6.6', 'k6.13']],
+  ['empty-pir-scans-irr', 'on', ['k6.13']],
+];
+
 const protectionsOf = (profile: string): Readonly<Record<string, string>> =>
-  profile === 'k4.15' ? { 'apic-reload-retry': 'on' } : {};
+  Object.fromEntries(
+    mendedLater.filter(([, , lack]) => lack.includes(profile)).map(([id, value]) => [id, value]),
+  );
 
 test.each(profiles.map(({ id }) => id))(
   `%s with its protections is clean under ${seeds} random schedules of everything`,

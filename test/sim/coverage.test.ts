@@ -24,6 +24,7 @@ const ofTests = 'a scenario in test/scenarios';
 const notInLibrary: Readonly<Record<string, string>> = {
   ...notInAnyScenario,
   __oom_reap_task_mm: ofTests,
+  getLapic: ofTests,
   handle_nmi_window: ofTests,
   handle_preemption_timer: ofTests,
   ioctlGetLapic: ofTests,

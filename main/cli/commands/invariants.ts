@@ -1,4 +1,4 @@
-// `invariants`: what is checked after every step, at every entry, or once nobody can move.
+// `invariants`: what is checked after every step, at every entry or exit, or once nobody can move.
 
 import { checks } from '#sim/checks/index.ts';
 import { status } from '../output.ts';
@@ -32,5 +32,6 @@ export const invariants: Run<[]> = ({ output }) => {
 const whenWords = {
   step: 'after every step',
   entry: 'at every VM entry',
+  exit: 'at every VM exit',
   quiet: 'once nobody can move',
 } as const;

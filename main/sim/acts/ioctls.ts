@@ -1,4 +1,5 @@
 /** What user space asks of a vCPU or of the VM by ioctl. */
+import { EINVAL } from '../kvm/errno.ts';
 import { IOAPIC_REG_SELECT, IOAPIC_REG_WINDOW, ioapic_mmio_write } from '../kvm/ioapic.ts';
 import {
   kvm_vcpu_ioctl_get_lapic,
@@ -13,14 +14,19 @@ import { type Machine, scenarioActor } from '../steps.ts';
 import { programRoute } from './user_ioapic.ts';
 import { withMutex } from './user_space.ts';
 
+const getLapic = scenarioActor(function* getLapic(m: Machine, vcpu: number) {
+  const state: LapicState | undefined = yield* kvm_vcpu_ioctl_get_lapic(m, vcpu);
+  return state === undefined ? -EINVAL : 0;
+});
+
 /** KVM_GET_LAPIC. */
 export const ioctlGetLapic = scenarioActor(function* ioctlGetLapic(m: Machine, vcpu: number) {
-  yield* withMutex(m, vcpu, () => kvm_vcpu_ioctl_get_lapic(m, vcpu));
+  yield* withMutex(m, vcpu, () => getLapic(m, vcpu));
 });
 
 const addToIrr = scenarioActor(function* addToIrr(m: Machine, vcpu: number, vector: number) {
   const state: LapicState | undefined = yield* kvm_vcpu_ioctl_get_lapic(m, vcpu);
-  if (state === undefined) return 0;
+  if (state === undefined) return -EINVAL;
   yield m.step('user space adds vector {vector} to IRR', vector);
   state[(APIC_IRR >>> 2) + 4 * (vector >>> 5)]! |= 1 << (vector & 31);
   const result: number = yield* kvm_vcpu_ioctl_set_lapic(m, vcpu, state);

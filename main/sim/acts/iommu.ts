@@ -14,14 +14,16 @@ const cpuOf = (ndst: number): number => (ndst >>> 8) & 0xff;
 export const postInterrupt = sdm(
   '5.2.3',
   function* postInterrupt(m: Machine, vcpu: number, vector: number) {
-    const { pi_desc } = m.vcpu[vcpu]!;
+    const { pi_desc, spec } = m.vcpu[vcpu]!;
     yield m.step('set vector {vector} in PIR; set ON unless SN is set', vector);
     pi_desc.pir.set(vector);
     if (pi_desc.on || pi_desc.sn) return;
     pi_desc.on = true;
+    spec.notifying++;
     const { nv, ndst } = pi_desc;
     const cpu = cpuOf(ndst);
     yield m.step('send vector {nv} to CPU {cpu}', nv, cpu);
     raiseVector(m, cpu, nv);
+    spec.notifying--;
   },
 );

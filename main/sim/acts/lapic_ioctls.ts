@@ -1,5 +1,6 @@
 /** Ioctls that look at the APIC of a vCPU, or let it deliver something, from another thread. */
 import { kvm_vcpu_ioctl_get_lapic, type LapicState } from '../kvm/lapic/state.ts';
+import { vcpu_ioctl_tpr_access_reporting } from '../kvm/lapic/tpr.ts';
 import { kvm_vcpu_x86_set_ucna } from '../kvm/mce.ts';
 import { type Machine, scenarioActor } from '../steps.ts';
 import { withMutex } from './user_space.ts';
@@ -25,6 +26,15 @@ export const verifyLapic = scenarioActor(function* verifyLapic(
   value: number,
 ) {
   yield* withMutex(m, vcpu, () => compareWord(m, vcpu, offset, value));
+});
+
+/** KVM_TPR_ACCESS_REPORTING. */
+export const ioctlReportTpr = scenarioActor(function* ioctlReportTpr(
+  m: Machine,
+  vcpu: number,
+  enabled: boolean,
+) {
+  yield* withMutex(m, vcpu, () => vcpu_ioctl_tpr_access_reporting(m, vcpu, enabled));
 });
 
 /** KVM_X86_SET_MCE. */

@@ -1,4 +1,5 @@
 /** Saving a vCPU and restoring it, as user space does for a snapshot or a migration. */
+import { EINVAL } from '../kvm/errno.ts';
 import { kvm_arch_vcpu_ioctl_set_sregs } from '../kvm/lapic/base.ts';
 import {
   kvm_vcpu_ioctl_get_lapic,
@@ -58,7 +59,7 @@ export const restoreVcpu = scenarioActor(function* restoreVcpu(
 
 const saveThenRestore = scenarioActor(function* saveThenRestore(m: Machine, vcpu: number) {
   const saved: SavedVcpu | undefined = yield* saveVcpu(m, vcpu);
-  if (saved === undefined) return 0;
+  if (saved === undefined) return -EINVAL;
   const result: number = yield* restoreVcpu(m, vcpu, saved);
   return result;
 });

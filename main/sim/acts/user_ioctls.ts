@@ -1,4 +1,5 @@
 /** Ioctls of user space whose answer a scenario can ask for: the actor's `errno`. */
+import { EINVAL } from '../kvm/errno.ts';
 import { kvm_arch_vcpu_ioctl_set_guest_debug } from '../kvm/guest_debug.ts';
 import { kvm_arch_vcpu_ioctl_set_sregs } from '../kvm/lapic/base.ts';
 import {
@@ -36,7 +37,7 @@ const replaceWords = scenarioActor(function* replaceWords(
   words: readonly number[],
 ) {
   const state: LapicState | undefined = yield* kvm_vcpu_ioctl_get_lapic(m, vcpu);
-  if (state === undefined) return 0;
+  if (state === undefined) return -EINVAL;
   for (let i = 0; i < words.length; i += 2) {
     yield m.step('user space writes {value} at {offset} of the page', words[i + 1], words[i]);
     state[words[i]! >>> 2] = words[i + 1]!;

@@ -2,9 +2,10 @@
 import type { MachineView } from '../state/machine.ts';
 
 /**
- * step: after every step · entry: at the instant a VM entry succeeds · quiet: when nobody can move
+ * step: after every step · entry: at the instant a VM entry succeeds · exit: at the instant the CPU
+ * leaves the guest · quiet: when nobody can move
  */
-export type When = 'step' | 'entry' | 'quiet';
+export type When = 'step' | 'entry' | 'exit' | 'quiet';
 
 export interface Violation {
   /** one sentence with the values that contradict each other */
@@ -23,7 +24,10 @@ export interface Check {
   readonly why: string;
   /** races that break it when their protection is off */
   readonly races: readonly string[];
-  /** evaluated once for each vCPU, or once for the machine */
+  /**
+   * evaluated once for each vCPU, or once for the machine; one for each vCPU reads no other vCPU:
+   * it is evaluated for those that were written
+   */
   readonly per: 'vcpu' | 'machine';
   /** globs of all fields that `broken` may read: it is evaluated again only when one was written */
   readonly reads: readonly string[];

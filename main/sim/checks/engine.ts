@@ -21,7 +21,9 @@ interface ReadIndex {
   readonly setOf: Uint16Array;
   readonly sets: readonly (readonly number[])[];
   /** for each word, i + 1 if it is `vcpu[i].non_root`, else 0 */
-  readonly entryOf: Uint8Array;
+  readonly nonRootOf: Uint8Array;
+  /** for each word, the vCPUs that it concerns, as a mask: one, or all if it belongs to none */
+  readonly vcpusOf: Int32Array;
 }
 
 /** Words with the checks that read them. */
@@ -44,11 +46,26 @@ const readersOf = (layout: RecordType, checks: readonly Check[]): Map<number, nu
   return readers;
 };
 
+const everyVcpu = ~0;
+
+/** The vCPUs that each word concerns. */
+const ownersIn = (layout: RecordType): Int32Array => {
+  const vcpusOf = new Int32Array(layout.bytes >>> 2).fill(everyVcpu);
+  const vcpus = layout.fields.find(({ name }) => name === 'vcpu');
+  if (vcpus?.of === undefined) return vcpusOf;
+  const first = vcpus.offset >>> 2;
+  const each = vcpus.of.bytes >>> 2;
+  for (let i = 0; i < vcpus.count; i++) {
+    vcpusOf.fill(1 << i, first + i * each, first + (i + 1) * each);
+  }
+  return vcpusOf;
+};
+
 const buildIndex = (layout: RecordType, checks: readonly Check[]): ReadIndex => {
   const readers = readersOf(layout, checks);
-  const entryOf = new Uint8Array(layout.bytes >>> 2);
+  const nonRootOf = new Uint8Array(layout.bytes >>> 2);
   for (const [i, { word }] of leavesMatching(layout, 'vcpu[*].non_root').entries()) {
-    entryOf[word] = i + 1;
+    nonRootOf[word] = i + 1;
     if (!readers.has(word)) readers.set(word, []);
   }
   const setOf = new Uint16Array(layout.bytes >>> 2);
@@ -60,7 +77,7 @@ const buildIndex = (layout: RecordType, checks: readonly Check[]): ReadIndex => 
     numbers.set(key, number);
     setOf[word] = number;
   }
-  return { setOf, sets, entryOf };
+  return { setOf, sets, nonRootOf, vcpusOf: ownersIn(layout) };
 };
 
 const indexes = new WeakMap<RecordType, Map<readonly Check[], ReadIndex>>();
@@ -84,10 +101,12 @@ export class CheckEngine {
   readonly #vcpus: number;
   readonly #index: ReadIndex;
   readonly #entryChecks: readonly number[];
+  readonly #exitChecks: readonly number[];
   readonly #broken = new Set<number>();
   /** the checks that the step concerns, each once, in the order in which they were met */
   readonly #due: Uint16Array;
-  readonly #isDue: Uint8Array;
+  /** for each check, the vCPUs that it is due for, as a mask; 0: it is not due */
+  readonly #dueFor: Int32Array;
 
   constructor(machine: MachineView, layout: RecordType, checks: readonly Check[]) {
     this.#machine = machine;
@@ -95,57 +114,70 @@ export class CheckEngine {
     this.#vcpus = machine.vcpu.length;
     this.#index = indexOf(layout, checks);
     this.#due = new Uint16Array(checks.length);
-    this.#isDue = new Uint8Array(checks.length);
+    this.#dueFor = new Int32Array(checks.length);
     this.#entryChecks = checks.flatMap((c, i) => (c.when === 'entry' ? [i] : []));
+    this.#exitChecks = checks.flatMap((c, i) => (c.when === 'exit' ? [i] : []));
   }
 
   /** Checks the state that step `step` of `actor` led to. */
   stepClosed(log: StepWrites, step: number, actor: number): void {
-    const { setOf, sets, entryOf } = this.#index;
+    const { setOf, sets, nonRootOf, vcpusOf } = this.#index;
     const { writes, end } = log;
     const due = this.#due;
-    const isDue = this.#isDue;
+    const dueFor = this.#dueFor;
     let dueCount = 0;
     let entered = 0;
+    let left = 0;
     for (let i = log.start; i < end; i += LOG_STRIDE) {
       const word = writes[i]!;
       const set = setOf[word]!;
       if (set === 0) continue;
-      const entry = entryOf[word]!;
-      if (entry !== 0 && writes[i + 1] === 0 && writes[i + 2] === 1) entered = entry;
+      const guest = nonRootOf[word]!;
+      if (guest !== 0 && writes[i + 1] === 0 && writes[i + 2] === 1) entered = guest;
+      if (guest !== 0 && writes[i + 1] === 1 && writes[i + 2] === 0) left = guest;
       const readers = sets[set]!;
+      const vcpus = vcpusOf[word]!;
       for (let k = 0; k < readers.length; k++) {
         const check = readers[k]!;
-        if (isDue[check] === 1) continue;
-        isDue[check] = 1;
-        due[dueCount++] = check;
+        if (dueFor[check] === 0) due[dueCount++] = check;
+        dueFor[check]! |= vcpus;
       }
     }
     for (let k = 0; k < dueCount; k++) {
-      isDue[due[k]!] = 0;
-      this.#evaluate(due[k]!, step, actor);
+      const vcpus = dueFor[due[k]!]!;
+      dueFor[due[k]!] = 0;
+      this.#evaluate(due[k]!, vcpus, step, actor);
     }
-    if (entered > 0) {
-      for (const check of this.#entryChecks) this.#evaluateOn(check, entered - 1, step, actor);
-    }
+    if (entered > 0) this.#atBoundary(this.#entryChecks, entered - 1, step, actor);
+    if (left > 0) this.#atBoundary(this.#exitChecks, left - 1, step, actor);
   }
 
   /** Checks what must hold once nobody can move any more. */
   quiet(step: number, actor: number): void {
     for (const [i, check] of this.#checks.entries()) {
-      if (check.when === 'quiet') this.#evaluate(i, step, actor);
+      if (check.when === 'quiet') this.#evaluate(i, everyVcpu, step, actor);
     }
   }
 
-  #evaluate(index: number, step: number, actor: number): void {
-    if (this.#checks[index]!.per === 'machine') this.#evaluateOn(index, -1, step, actor);
-    else for (let v = 0; v < this.#vcpus; v++) this.#evaluateOn(index, v, step, actor);
+  #atBoundary(checks: readonly number[], vcpu: number, step: number, actor: number): void {
+    for (let k = 0; k < checks.length; k++) this.#evaluateOn(checks[k]!, vcpu, step, actor);
+  }
+
+  #evaluate(index: number, vcpus: number, step: number, actor: number): void {
+    if (this.#checks[index]!.per === 'machine') {
+      this.#evaluateOn(index, -1, step, actor);
+      return;
+    }
+    for (let v = 0; v < this.#vcpus; v++) {
+      if ((vcpus & (1 << v)) !== 0) this.#evaluateOn(index, v, step, actor);
+    }
   }
 
   #evaluateOn(index: number, vcpu: number, step: number, actor: number): void {
     const check = this.#checks[index]!;
     this.evaluations++;
     const violation = check.broken(this.#machine, vcpu);
+    if (violation === undefined && this.#broken.size === 0) return;
     const key = index * 64 + vcpu + 1;
     if (violation === undefined) {
       this.#broken.delete(key);

@@ -1,8 +1,10 @@
 /** Small shared pieces of the checks. */
 import { APIC_ACCESS_PAGE_PRIVATE_MEMSLOT, hvaOfApicAccessPage } from '../state/addresses.ts';
+import { MSR_IA32_APICBASE_ENABLE } from '../state/apicdef.ts';
 import type { MachineView, VcpuView } from '../state/machine.ts';
-import { loadedVmcs } from '../state/vcpu.ts';
-import { secondaryControl } from '../state/vmcs.ts';
+import { classOf, priorityOf } from '../state/priority.ts';
+import { loadedVmcs, vcpuMode } from '../state/vcpu.ts';
+import { interruptShadow, secondaryControl } from '../state/vmcs.ts';
 import type { Violation } from './check.ts';
 
 export const violated = (message: string, ...fields: string[]): Violation => ({ message, fields });
@@ -32,3 +34,31 @@ export const apicAccessPte = (m: MachineView): number => {
 
 /** What `apicAccessPte` reads. */
 export const apicAccessPteReads: readonly string[] = ['pte[*].**', 'vm.memslot[*].**'];
+
+/** Is the APIC of the vCPU there, as far as IA32_APIC_BASE says? */
+export const isPresent = ({ apic_base }: VcpuView): boolean =>
+  (apic_base & MSR_IA32_APICBASE_ENABLE) !== 0;
+
+/** Does the CPU deliver virtual interrupts to L1, from a page that KVM can see? */
+export const deliversToL1 = ({ guest_mode, vmcs01, apic }: VcpuView): boolean =>
+  !guest_mode &&
+  !apic.guest_apic_protected &&
+  vmcs01.secondary_vm_exec_control.has(secondaryControl.VIRTUAL_INTR_DELIVERY);
+
+/** Has a sender that found APICv off put a vector into IRR, for which it makes the vCPU exit? */
+export const isBeingKicked = ({ spec, mode }: VcpuView): boolean =>
+  spec.accepting > 0 || mode === vcpuMode.EXITING_GUEST_MODE;
+
+/** Could the guest take an interrupt of this priority class, if its APIC offered it one? */
+export const isOpenFor = ({ guest, vmcs01, apic }: VcpuView, vector: number): boolean =>
+  guest.rflags_if &&
+  (vmcs01.guest_interruptibility & interruptShadow) === 0 &&
+  classOf(vector) > classOf(priorityOf(apic.tpr, Math.max(0, apic.isr.highest())));
+
+/** What `isOpenFor` reads. */
+export const isOpenForReads: readonly string[] = [
+  'vcpu[*].guest.rflags_if',
+  'vcpu[*].vmcs01.guest_interruptibility',
+  'vcpu[*].apic.tpr',
+  'vcpu[*].apic.isr',
+];

@@ -6,13 +6,6 @@ import type { Machine } from '../steps.ts';
 import { readFrame, writeFrame } from './memory.ts';
 import { currentVmcs, secondaryOn } from './vmcs.ts';
 
-/** PPR as the CPU and KVM compute it from the TPR and the highest vector in service. */
-export const priorityOf = (tpr: number, inService: number): number =>
-  (tpr & 0xf0) >= (inService & 0xf0) ? tpr & 0xff : inService & 0xf0;
-
-/** Priority class of a vector, a TPR or a PPR: within one class nothing interrupts. */
-export const classOf = (priority: number): number => (priority >>> 4) & 0xf;
-
 /** Does the CPU treat an access to this frame as an APIC access? @sdm 30.4.1 */
 export const isApicAccess = (m: Machine, vcpu: number, pfn: number): boolean => {
   const vmcs = currentVmcs(m, vcpu);

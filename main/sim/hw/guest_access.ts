@@ -3,14 +3,14 @@ import { apicAccessGfn, rootOf } from '../state/addresses.ts';
 import { MSR_IA32_APICBASE_ENABLE, X2APIC_ENABLE } from '../state/apicdef.ts';
 import { PAGE_SIZE } from '../state/machine.ts';
 import type { Op } from '../state/program.ts';
-import { exitReason } from '../state/vmcs.ts';
+import { exitReason, secondaryControl } from '../state/vmcs.ts';
 import { type Machine, sdm } from '../steps.ts';
 import { apicAccessExit, apicWriteEmulation, treatment, treatmentOf } from './apic_access.ts';
 import { isApicAccess, virtualApicFrame } from './apic_virtualization.ts';
 import { spteOf } from './ept.ts';
 import { readBytes, readFrame, writeBytes, writeFrame } from './memory.ts';
 import { tlbFill, tlbLookup } from './tlb.ts';
-import { currentVmcs, exitFor } from './vmcs.ts';
+import { currentVmcs, exitFor, secondaryOn } from './vmcs.ts';
 
 /** What an instruction does with memory, apart from where: one object for each kind, made once. */
 export interface AccessKind {
@@ -98,8 +98,8 @@ export const guestAccess = sdm(
     const gfn = Math.floor(gpa / PAGE_SIZE);
     const offset = gpa % PAGE_SIZE;
     const vmcs = currentVmcs(m, vcpu);
-    let pfn = tlbLookup(m, vcpu, gfn);
-    if (pfn < 0) {
+    let cached = tlbLookup(m, vcpu, gfn);
+    if (cached < 0) {
       yield m.step('gfn {gfn}: not in the TLB, walk the EPT', gfn);
       const root = rootOf(vmcs.ept_pointer);
       const index = spteOf(m, root, gfn);
@@ -107,12 +107,14 @@ export const guestAccess = sdm(
         vmcs.guest_physical_address = gpa;
         return exitFor(vmcs, exitReason.EPT_VIOLATION, access.write ? 2 : 1);
       }
-      pfn = m.ept[root]!.spte[index]!.pfn;
-      tlbFill(m, vcpu, gfn, pfn);
+      cached = tlbFill(m, vcpu, gfn, m.ept[root]!.spte[index]!.pfn);
     }
+    const { pfn, plain } = m.cpu[m.vcpu[vcpu]!.cpu]!.tlb[cached]!;
     yield m.step('access pfn {pfn}: the APIC-access page, or its bytes', pfn);
-    if (!isApicAccess(m, vcpu, pfn)) {
-      if (gfn === apicAccessGfn && hasApicPage(m, vcpu)) m.vm.spec.raw_apic_accesses++;
+    if (plain || !isApicAccess(m, vcpu, pfn)) {
+      const virtualized = secondaryOn(vmcs, secondaryControl.VIRTUALIZE_APIC_ACCESSES);
+      const ofL1 = gfn === apicAccessGfn && hasApicPage(m, vcpu);
+      if (ofL1 && virtualized) m.vm.spec.raw_apic_accesses++;
       accessBytes(m, vcpu, pfn * PAGE_SIZE + offset, access);
       return exitReason.NONE as number;
     }

@@ -1,6 +1,7 @@
 /** One instruction of the guest: what the CPU does itself, and what makes it exit. */
 import { APIC_DEFAULT_PHYS_BASE } from '../state/addresses.ts';
 import { APIC_BASE_MSR, APIC_EOI, APIC_TASKPRI, X2APIC_ENABLE } from '../state/apicdef.ts';
+import { classOf } from '../state/priority.ts';
 import type { Instruction, Program } from '../state/program.ts';
 import {
   cpuControl,
@@ -10,7 +11,7 @@ import {
   interruptibility,
 } from '../state/vmcs.ts';
 import { type Machine, sdm } from '../steps.ts';
-import { classOf, readVirtualApic, writeVirtualApic } from './apic_virtualization.ts';
+import { readVirtualApic, writeVirtualApic } from './apic_virtualization.ts';
 import { type AccessKind, accessKinds, guestAccess, testAndClear } from './guest_access.ts';
 import { endShadow, halt, returnFromInterrupt } from './guest_interrupts.ts';
 import { skipInstruction } from './guest_program.ts';

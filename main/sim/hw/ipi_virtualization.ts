@@ -1,4 +1,5 @@
 /** A guest's write of its ICR without the hypervisor: self-IPIs, and IPIs that are posted. */
+import { vcpuOfPiDesc } from '../state/addresses.ts';
 import { APIC_ICR } from '../state/apicdef.ts';
 import { cpuControl, exitReason, secondaryControl, tertiaryControl } from '../state/vmcs.ts';
 import { type Machine, sdm } from '../steps.ts';
@@ -58,14 +59,19 @@ const ipiVirtualization = sdm(
     yield m.step('set PIR[{vector}] of APIC ID {apicId}', vector, apicId);
     const word = descriptor + 4 * (vector >>> 5);
     writePhysical(m, word, readPhysical(m, word) | (1 << (vector & 31)));
+    const { spec } = m.vcpu[vcpuOfPiDesc(descriptor)]!;
+    spec.posting++;
     yield m.step('set ON if neither ON nor SN is set');
     const control = readPhysical(m, descriptor + offsetOfControl);
+    spec.posting--;
     if ((control & (ON | SN)) !== 0) return exitReason.NONE as number;
+    spec.notifying++;
     writePhysical(m, descriptor + offsetOfControl, control | ON);
     const target = apicIdOfNdst(readPhysical(m, descriptor + offsetOfNdst));
     yield m.step('notify CPU {target}', target);
     m.cpu[target]!.ipis++;
     raiseVector(m, target, nvOfControl(control));
+    spec.notifying--;
     return exitReason.NONE as number;
   },
 );

@@ -41,6 +41,8 @@ export const postedInterruptProcessing = sdm(
     acknowledgeVector(m, m.vcpu[vcpuIndex]!.cpu, vector);
     const control = descriptor + offsetOfControl;
     writePhysical(m, control, readPhysical(m, control) & ~ON);
+    const { spec } = m.vcpu[vcpuIndex]!;
+    spec.harvesting++;
     let highest = -1;
     for (let word = 0; word < wordsOfPir; word++) {
       const address = descriptor + 4 * word;
@@ -48,6 +50,7 @@ export const postedInterruptProcessing = sdm(
       yield m.step('take word {word} of PIR into VIRR', word);
       highest = Math.max(highest, takeWord(m, vcpuIndex, address, word));
     }
+    spec.harvesting--;
     if (highest >= 0) setRvi(vmcs, Math.max(rviOf(vmcs), highest));
     evaluatePendingInterrupts(m, vcpuIndex);
   },

@@ -1,23 +1,24 @@
 /** The TLB of a physical CPU: translations tagged by EP4TA and VPID. */
 import { rootOf } from '../state/addresses.ts';
+import { secondaryControl } from '../state/vmcs.ts';
 import type { Machine } from '../steps.ts';
-import { currentVmcs } from './vmcs.ts';
+import { currentVmcs, secondaryOn } from './vmcs.ts';
 
-/** The cached frame of a gfn under the vCPU's current EPTP and VPID, −1 if none is cached. */
+/** The entry for a gfn under the vCPU's current EPTP and VPID, −1 if none is cached. */
 export const tlbLookup = (m: Machine, vcpu: number, gfn: number): number => {
   const vmcs = currentVmcs(m, vcpu);
   const ep4ta = rootOf(vmcs.ept_pointer);
   const vpid = vmcs.virtual_processor_id;
   for (const entry of m.cpu[m.vcpu[vcpu]!.cpu]!.tlb) {
     if (entry.valid && entry.gfn === gfn && entry.ep4ta === ep4ta && entry.vpid === vpid) {
-      return entry.pfn;
+      return entry.index;
     }
   }
   return -1;
 };
 
-/** Caches a translation; entries are replaced in turn. */
-export const tlbFill = (m: Machine, vcpu: number, gfn: number, pfn: number): void => {
+/** Caches a translation; entries are replaced in turn. Gives the entry. */
+export const tlbFill = (m: Machine, vcpu: number, gfn: number, pfn: number): number => {
   const vmcs = currentVmcs(m, vcpu);
   const cpu = m.cpu[m.vcpu[vcpu]!.cpu]!;
   const entry = cpu.tlb[cpu.tlb_next]!;
@@ -26,7 +27,11 @@ export const tlbFill = (m: Machine, vcpu: number, gfn: number, pfn: number): voi
   entry.vpid = vmcs.virtual_processor_id;
   entry.gfn = gfn;
   entry.pfn = pfn;
+  // Accesses through it are no APIC accesses, not even once the control is on.
+  const plain = !secondaryOn(vmcs, secondaryControl.VIRTUALIZE_APIC_ACCESSES);
+  if (entry.plain !== plain) entry.plain = plain;
   entry.valid = true;
+  return entry.index;
 };
 
 /**

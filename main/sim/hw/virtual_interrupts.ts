@@ -4,14 +4,13 @@
  * see, so each change of one is a step; RVI, SVI and the recognition belong to the CPU alone.
  */
 import { APIC_IRR, APIC_ISR, APIC_PROCPRI, APIC_TASKPRI } from '../state/apicdef.ts';
+import { classOf, priorityOf } from '../state/priority.ts';
 import type { Program } from '../state/program.ts';
 import { cpuControl, exitReason, secondaryControl } from '../state/vmcs.ts';
 import { type Machine, sdm } from '../steps.ts';
 import {
-  classOf,
   clearVector,
   highestVector,
-  priorityOf,
   readVirtualApic,
   setVector,
   writeVirtualApic,
@@ -120,6 +119,7 @@ export const eoiVirtualization = sdm(
     const vmcs = currentVmcs(m, vcpu);
     const vector = sviOf(vmcs);
     yield m.step('clear VISR[{vector}]; SVI = the next below it', vector);
+    if (highestVector(m, vcpu, APIC_ISR) !== vector) m.vcpu[vcpu]!.spec.wrong_eois++;
     clearVector(m, vcpu, APIC_ISR, vector);
     setSvi(vmcs, highestVector(m, vcpu, APIC_ISR));
     yield* pprVirtualization(m, vcpu);

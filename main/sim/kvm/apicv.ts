@@ -42,6 +42,8 @@ const VMX_REQUIRED_APICV_INHIBITS =
 
 function* writeReasons(m: Machine, reasons: number): Body<void> {
   yield m.step('apicv_inhibit_reasons = {reasons}', reasons);
+  const { spec } = m.vm;
+  if (spec.apicv_followers > 0) spec.reasons_while_followed++;
   m.vm.apicv_inhibit_reasons.setWord(0, reasons);
 }
 
@@ -129,16 +131,29 @@ export const kvm_apic_update_apicv = kvm(
   },
 );
 
+/**
+ * Older kernels write SVI where RESET, INIT or KVM_SET_LAPIC replace the registers, and nowhere
+ * else where it changes with the mode.
+ */
+export function* sviOfNewState(m: Machine, vcpu: number): Body<void> {
+  if (!m.vcpu[vcpu]!.apic.apicv_active || m.on('svi-on-activation')) return;
+  yield m.step('SVI = the highest vector in service');
+  vmx_hwapic_isr_update(m, vcpu, apic_find_highest_isr(m, vcpu));
+}
+
 /** Makes APICv of one vCPU what the reasons and the mode of its APIC say. */
 function* followReasons(m: Machine, vcpu: number): Body<void> {
   const { apic } = m.vcpu[vcpu]!;
   yield m.step('is apicv_active what the inhibit reasons say?');
   const activate = kvm_apicv_activated(m) && kvm_apic_hw_enabled(m, vcpu);
   if (apic.apicv_active === activate) return;
+  const { spec } = m.vm;
+  spec.apicv_followers++;
   yield m.step('apicv_active = {activate}', activate ? 1 : 0);
   apic.apicv_active = activate;
   yield* kvm_apic_update_apicv(m, vcpu);
   yield* vmx_refresh_apicv_exec_ctrl(m, vcpu);
+  spec.apicv_followers--;
   if (activate || !m.on('event-on-apicv-deactivate')) return;
   // An interrupt that was accepted with APICv asked for no EVENT.
   yield m.step('APICv is off now: make EVENT');

@@ -49,10 +49,14 @@ export const kvm_arch_vcpu_load = kvm(
   x86,
   function* kvm_arch_vcpu_load(m: Machine, vcpu: number, cpu: number) {
     const target = m.vcpu[vcpu]!;
+    const moves = target.cpu !== cpu;
+    if (moves) {
+      yield m.step('another CPU: make TLB_FLUSH');
+      kvm_make_request(m, vcpu, KVM_REQ.TLB_FLUSH);
+    }
     yield* vmx_vcpu_pi_load(m, vcpu, cpu);
-    if (target.cpu === cpu) return;
-    yield m.step('another CPU: make TLB_FLUSH');
-    kvm_make_request(m, vcpu, KVM_REQ.TLB_FLUSH);
+    if (target.spec.in_pi_load) target.spec.in_pi_load = false;
+    if (!moves) return;
     if (target.apic.lapic_timer.hv_timer_in_use) yield* kvm_lapic_restart_hv_timer(m, vcpu);
     yield m.step('make MIGRATE_TIMER');
     kvm_make_request(m, vcpu, KVM_REQ.MIGRATE_TIMER);
@@ -66,6 +70,7 @@ const kvm_sched_in = kvm(file, function* kvm_sched_in(m: Machine, vcpu: number, 
   const target = m.vcpu[vcpu]!;
   yield m.step('on CPU {cpu}: not preempted any more', cpu);
   target.scheduled_out = false;
+  target.spec.in_pi_load = true;
   if (target.preempted) target.preempted = false;
   yield* kvm_arch_vcpu_load(m, vcpu, cpu);
 });

@@ -71,9 +71,10 @@ function* emulateMemory(m: Machine, vcpu: number, access: MemoryAccess): Body<bo
   const gfn = Math.floor(access.gpa / PAGE_SIZE);
   // The private slot is for the CPU: the emulator takes its page for MMIO.
   const slot = gfn === apicAccessGfn ? -1 : gfn_to_memslot(m, gfn);
-  if (slot < 0) return false;
+  // A slot that is going has no memory any more, and one that user space has unmapped has none.
+  if (slot < 0 || m.vm.memslot[slot]!.invalid) return false;
   const pfn: number = yield* hva_to_pfn(m, hvaInSlot(m, slot, gfn));
-  if (pfn < 0) return true;
+  if (pfn < 0) return false;
   yield m.step('access pfn {pfn} through the mapping of user space', pfn);
   copyBytes(m, vcpu, pfn, access);
   put_page(m, pfn);

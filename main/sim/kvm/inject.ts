@@ -150,6 +150,8 @@ function* injectInterrupt(m: Machine, vcpu: number, first: boolean): Body<number
     const vector: number = yield* kvm_cpu_get_interrupt(m, vcpu);
     if (vector !== -1) {
       kvm_queue_interrupt(m, vcpu, vector, false);
+      const { spec } = m.vcpu[vcpu]!;
+      if (spec.extints > 0) spec.extints--;
       yield* vmx_inject_irq(m, vcpu);
     }
   }
@@ -239,6 +241,7 @@ export const process_nmi = kvm(file, function* process_nmi(m: Machine, vcpu: num
   yield m.step('take the NMIs that senders have queued');
   target.nmi_pending = Math.min(target.nmi_pending + target.nmi_queued, most);
   target.nmi_queued = 0;
+  if (target.nmi_pending === 0) return;
   yield m.step('make EVENT');
   kvm_make_request(m, vcpu, KVM_REQ.EVENT);
 });

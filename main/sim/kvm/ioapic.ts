@@ -8,6 +8,7 @@ import {
 } from '../state/apicdef.ts';
 import { IOAPIC_NUM_PINS, RTC_GSI, redirection } from '../state/ioapic.ts';
 import { KVM_REQ } from '../state/requests.ts';
+import { irqchipMode } from '../state/vm.ts';
 import { type Body, type Condition, kvm, type Machine } from '../steps.ts';
 import { kvm_make_all_cpus_request, kvm_make_vcpus_request_mask } from './kvm_main.ts';
 import {
@@ -292,6 +293,12 @@ export const kvm_ioapic_eoi_inject_work = kvm(
   },
 );
 
+/** The IOAPIC in KVM had the look at what is pending five years before that of user space. */
+const looksAtPending = (m: Machine): boolean => {
+  const how = m.switch('eoi-pending-scan');
+  return how === 'on' || (how === 'kernel' && m.vm.irqchip_mode === irqchipMode.KERNEL);
+};
+
 /**
  * A vCPU must exit at the EOI of what a route may send it, and of what an older route has sent it;
  * of the latter only until that has ended.
@@ -301,8 +308,9 @@ export const kvm_scan_ioapic_irq = (m: Machine, vcpu: number, irq: KvmLapicIrq):
   const target = m.vcpu[vcpu]!;
   if (kvm_apic_match_dest(m, vcpu, noSource, irq)) {
     target.ioapic_handled_vectors.set(irq.vector);
-  } else if (m.on('eoi-pending-scan') && kvm_apic_pending_eoi(m, vcpu, irq.vector)) {
+  } else if (looksAtPending(m) && kvm_apic_pending_eoi(m, vcpu, irq.vector)) {
     target.ioapic_handled_vectors.set(irq.vector);
+    if (!m.on('eoi-stale-tracking')) return;
     if (irq.vector > target.highest_stale_pending_ioapic_eoi) {
       target.highest_stale_pending_ioapic_eoi = irq.vector;
     }

@@ -65,6 +65,7 @@ export const kvm_cpu_get_extint = kvm(file, function* kvm_cpu_get_extint(m: Mach
   const target = m.vcpu[vcpu]!;
   yield m.step('take the ExtINT, if there is one');
   if (!kvm_cpu_has_extint(m, vcpu)) return -1;
+  target.spec.extints++;
   if (picInKernel(m)) return kvm_pic_read_irq(m);
   const vector = target.pending_external_vector;
   target.pending_external_vector = -1;

@@ -19,6 +19,14 @@ export const setMode = (m: Machine, vcpu: number, mode: number): void => {
   m.vcpu[vcpu]!.mode = mode;
 };
 
+/** The store buffer of the CPU empties: others see `mode`, if it was in there. */
+export const drainStoreBuffer = (m: Machine, vcpu: number): void => {
+  const target = m.vcpu[vcpu]!;
+  if (!target.mode_buffered) return;
+  target.mode_buffered = false;
+  setMode(m, vcpu, vcpuMode.IN_GUEST_MODE);
+};
+
 /**
  * Sets the bit and nothing else: no wake-up, no IPI.
  * @kvm include/linux/kvm_host.h: kvm_make_request
@@ -35,6 +43,12 @@ export const kvm_make_request = (m: Machine, vcpu: number, request: RequestNumbe
 export const noteDecided = (m: Machine, vcpu: number): void => {
   const kick = m.vcpu[vcpu]!.spec.kick[m.current]!;
   if (kick.undecided) kick.undecided = false;
+};
+
+/** Bookkeeping of the checks: the current actor has requested a vector of the vCPU. */
+export const noteVisible = (m: Machine, vcpu: number, vector: number): void => {
+  const { apic, spec } = m.vcpu[vcpu]!;
+  if (apic.tmr.has(vector) !== spec.kick[m.current]!.level) spec.untimely_tmr++;
 };
 
 /** Bookkeeping of the checks: what the request asks for is done from now on. */

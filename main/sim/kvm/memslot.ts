@@ -1,6 +1,7 @@
 /** Memory slots: what each change publishes, and whom it waits for. */
 import {
   mmuLockFree,
+  mnInvalidateLockFree,
   slotsLockFree,
   srcuDrained,
   write_lock_mmu,
@@ -58,7 +59,13 @@ export const id_to_memslot = (m: Machine, id: number): number =>
   m.vm.memslot.findIndex((slot) => slot.used && slot.id === id);
 
 const noInvalidation = (m: Machine): boolean =>
-  m.vm.mn_active_invalidate_count === 0 || !m.on('memslot-update-waits-mn');
+  mnInvalidateLockFree(m) && m.vm.mn_active_invalidate_count === 0;
+
+/** Once it has the lock no invalidation begins or ends before the slots are published. */
+function* lockOutInvalidations(m: Machine): Body<void> {
+  yield m.park('lock mn_invalidate_lock: wait until no invalidation is active', noInvalidation);
+  m.vm.mn_invalidate_lock = m.current + 1;
+}
 
 /**
  * Publishes one slot as it is to be. An invalidation that has counted the slot must find it at its
@@ -69,13 +76,19 @@ const noInvalidation = (m: Machine): boolean =>
 const kvm_swap_active_memslots = kvm(
   file,
   function* kvm_swap_active_memslots(m: Machine, slot: number, image: SlotImage) {
-    yield m.park('wait until no invalidation is active; publish the slots', noInvalidation);
     const { vm } = m;
+    const waits = m.on('memslot-update-waits-mn');
+    if (waits) yield* lockOutInvalidations(m);
+    yield m.step('publish the slots');
     publish(m, slot, image);
     vm.memslots_generation++;
     if (vm.mn_active_invalidate_count > 0) vm.spec.slot_changes_in_invalidation++;
     const { idx } = vm.srcu;
     vm.srcu.idx = 1 - idx;
+    if (waits) {
+      yield m.step('unlock mn_invalidate_lock');
+      vm.mn_invalidate_lock = 0;
+    }
     yield m.park('synchronize_srcu: wait for the readers of the old slots', srcuDrained, idx);
     vm.memslots_generation++;
   },

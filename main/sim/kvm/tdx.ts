@@ -1,13 +1,14 @@
 /** A trust domain: KVM sees neither IRR nor ISR, and reaches the guest through PIR alone. */
 import { alloc_page } from '../host/frames.ts';
 import { smp_send_notification } from '../host/irq.ts';
-import { classOf, readVirtualApic } from '../hw/apic_virtualization.ts';
+import { readVirtualApic } from '../hw/apic_virtualization.ts';
 import { readFrame, writeFrame } from '../hw/memory.ts';
 import { currentVmcs, rviOf } from '../hw/vmcs.ts';
 import { APIC_LVTT, APIC_PROCPRI, APIC_VECTOR_MASK } from '../state/apicdef.ts';
 import { apicPageBytes } from '../state/lapic.ts';
 import { hpa_to_pfn, pfn_to_hpa } from '../state/machine.ts';
 import { POSTED_INTR_VECTOR } from '../state/pi_desc.ts';
+import { classOf } from '../state/priority.ts';
 import { exitReason } from '../state/vmcs.ts';
 import { type Body, kvm, type Machine } from '../steps.ts';
 import { kvm_lapic_get_reg } from './lapic/page.ts';

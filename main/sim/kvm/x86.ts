@@ -26,7 +26,13 @@ import {
   vmx_complete_interrupts,
 } from './inject.ts';
 import { requestsWindow, saveReadiness, windowIsOpen } from './irq_window.ts';
-import { kvm_make_request, kvm_request_pending, noteTaken, setMode } from './kvm_main.ts';
+import {
+  drainStoreBuffer,
+  kvm_make_request,
+  kvm_request_pending,
+  noteTaken,
+  setMode,
+} from './kvm_main.ts';
 import { kvm_apic_accept_events } from './lapic/events.ts';
 import { apic_enabled } from './lapic/priority.ts';
 import { kvm_inject_apic_timer_irqs, kvm_wait_lapic_expire } from './lapic/timer_expiry.ts';
@@ -38,7 +44,7 @@ import { notifyTd } from './tdx.ts';
 import { vmx_update_hv_timer } from './vmx/hv_timer.ts';
 import { usesCaches } from './vmx/nested/caches.ts';
 import { vmx_is_nested_state_invalid } from './vmx/nested/pages.ts';
-import { vmx_sync_pir_to_irr } from './vmx/posted_intr.ts';
+import { syncsPir, vmx_sync_pir_to_irr } from './vmx/posted_intr.ts';
 
 const file = 'arch/x86/kvm/x86.c';
 
@@ -112,9 +118,8 @@ function* prepare(m: Machine, vcpuIndex: number): Body<number> {
 
 /** What was posted goes into IRR and, with APICv, into RVI. */
 function* syncPir(m: Machine, vcpuIndex: number): Body<void> {
-  const active = m.vcpu[vcpuIndex]!.apic.apicv_active;
-  if (!apic_enabled(m, vcpuIndex) || !m.vm.enable_apicv) return;
-  if (active || m.on('sync-pir-when-inhibited')) yield* vmx_sync_pir_to_irr(m, vcpuIndex);
+  if (!apic_enabled(m, vcpuIndex) || !syncsPir(m, vcpuIndex)) return;
+  yield* vmx_sync_pir_to_irr(m, vcpuIndex);
 }
 
 function* irqsOff(m: Machine, vcpuIndex: number): Body<void> {
@@ -127,8 +132,13 @@ function* enterMode(m: Machine, vcpuIndex: number): Body<void> {
   const vcpu = m.vcpu[vcpuIndex]!;
   if (!m.on('pir-sync-after-mode')) yield* syncPir(m, vcpuIndex);
   if (m.on('irq-off-before-mode')) yield* irqsOff(m, vcpuIndex);
-  yield m.step('mode = IN_GUEST_MODE');
-  setMode(m, vcpuIndex, vcpuMode.IN_GUEST_MODE);
+  if (m.on('mode-store-mb')) {
+    yield m.step('mode = IN_GUEST_MODE');
+    setMode(m, vcpuIndex, vcpuMode.IN_GUEST_MODE);
+  } else {
+    yield m.step('mode = IN_GUEST_MODE, into the store buffer');
+    vcpu.mode_buffered = true;
+  }
   yield m.step('srcu_read_unlock');
   srcu_read_unlock(m, vcpu.srcu_idx);
   vcpu.srcu_idx = -1;
@@ -145,14 +155,21 @@ function* handleExitIrqoff(m: Machine, vcpuIndex: number, reason: number): Body<
   handleVector(m, m.vcpu[vcpuIndex]!.cpu, acknowledged & 0xff);
 }
 
+function* leaveMode(m: Machine, vcpuIndex: number): Body<void> {
+  yield m.step('mode = OUTSIDE_GUEST_MODE');
+  drainStoreBuffer(m, vcpuIndex);
+  setMode(m, vcpuIndex, vcpuMode.OUTSIDE_GUEST_MODE);
+}
+
 /** The way out of IN_GUEST_MODE, whether or not the guest was entered. */
 function* backToHost(m: Machine, vcpuIndex: number, reason: number): Body<void> {
   const vcpu = m.vcpu[vcpuIndex]!;
-  yield m.step('mode = OUTSIDE_GUEST_MODE');
-  setMode(m, vcpuIndex, vcpuMode.OUTSIDE_GUEST_MODE);
+  const ordered = m.on('outside-store-wmb');
+  if (ordered) yield* leaveMode(m, vcpuIndex);
   yield* handleExitIrqoff(m, vcpuIndex, reason);
   yield m.step('interrupts on: pending ones are taken');
   local_irq_enable(m, vcpu.cpu);
+  if (!ordered) yield* leaveMode(m, vcpuIndex);
   yield m.step('srcu_read_lock');
   vcpu.srcu_idx = srcu_read_lock(m);
 }
@@ -242,6 +259,10 @@ const vcpu_enter_guest = kvm(
         yield* cancel(m, vcpuIndex, immediateExit);
         return AGAIN;
       }
+    }
+    if (m.vcpu[vcpuIndex]!.mode_buffered) {
+      yield m.step('the store of mode reaches memory');
+      drainStoreBuffer(m, vcpuIndex);
     }
     if (!m.on('irq-off-before-mode')) yield* irqsOff(m, vcpuIndex);
     if (immediateExit) {

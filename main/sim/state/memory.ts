@@ -45,6 +45,7 @@ export const TlbEntry = record('tlb_entry', 'a translation cached by a physical 
   vpid: u32('tag: VPID of the vCPU'),
   gfn: u64({ as: 'gfn' }, 'guest frame number'),
   pfn: pfn('the host frame that accesses go to'),
+  plain: flag('cached while "virtualize APIC accesses" was off: its accesses are ordinary ones'),
 });
 
 /** KVM's shortcut to a place in guest memory; a change of the memslots makes it stale. */

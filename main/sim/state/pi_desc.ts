@@ -15,6 +15,9 @@ export const PiDesc = record(
   64,
 );
 
+/** NDST of a CPU while the host is in xAPIC mode: its APIC ID in bits 15:8. */
+export const ndstOfCpu = (cpu: number): number => (cpu << 8) & 0xff00;
+
 export const POSTED_INTR_VECTOR = 0xf2;
 export const POSTED_INTR_WAKEUP_VECTOR = 0xf1;
 export const POSTED_INTR_NESTED_VECTOR = 0xf0;

@@ -50,6 +50,22 @@ export const switches = [
     summary: 'vcpu_enter_guest looks at requests and mode once more after mode = IN_GUEST_MODE',
   },
   {
+    id: 'mode-store-mb',
+    values: onOff,
+    since: 'always',
+    races: ['R11', 'R18', 'R20'],
+    summary:
+      'a full barrier behind mode = IN_GUEST_MODE; off, the store stays in the store buffer of the CPU while requests and PID.ON are read, up to a locked instruction or the VM entry',
+  },
+  {
+    id: 'outside-store-wmb',
+    values: onOff,
+    since: 'long-standing',
+    races: ['R16'],
+    summary:
+      'mode = OUTSIDE_GUEST_MODE is stored before the exit path goes on; off, behind the return of interrupts',
+  },
+  {
     id: 'req-clear-before-handle',
     values: onOff,
     since: 'always',
@@ -388,10 +404,19 @@ export const switches = [
   },
   {
     id: 'eoi-pending-scan',
-    values: onOff,
-    since: 'v6.15-ish stale tracking',
+    values: ['on', 'kernel', 'off'],
+    since: 'kernel 0fc5a36dd6b3 (v4.15); on fceb3a36c29a (v6.3)',
     races: ['R62'],
-    summary: 'a vector that is pending keeps its EOI exit when its route moves away',
+    summary:
+      'a vector that is pending keeps its EOI exit when its route moves away: whoever has the IOAPIC, only if KVM has it, or never',
+  },
+  {
+    id: 'eoi-stale-tracking',
+    values: onOff,
+    since: 'v6.15',
+    races: [],
+    summary:
+      'the EOI of a vector whose route has moved away makes the routes be scanned again, so that later EOIs of it need not exit',
   },
   {
     id: 'timer-pending-guard',

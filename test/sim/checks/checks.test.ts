@@ -9,10 +9,17 @@ import { migrate_page } from '#sim/host/mm.ts';
 import { kvm_make_request, noteDecided } from '#sim/kvm/kvm_main.ts';
 import { INVALID_GFN } from '#sim/kvm/mmu_invalidate.ts';
 import { apicAccessGfn, hvaOfApicAccessPage } from '#sim/state/addresses.ts';
+import { apicMapDirty } from '#sim/state/apic_map.ts';
+import { X2APIC_ENABLE } from '#sim/state/apicdef.ts';
+import { redirection } from '#sim/state/ioapic.ts';
+import { apicEvent } from '#sim/state/lapic.ts';
 import type { MachineView } from '#sim/state/machine.ts';
+import { POSTED_INTR_WAKEUP_VECTOR } from '#sim/state/pi_desc.ts';
 import { KVM_REQ } from '#sim/state/requests.ts';
 import { profiles } from '#sim/state/switches.ts';
-import { taskState, vcpuMode } from '#sim/state/vcpu.ts';
+import { apicAttention, taskState, vcpuMode } from '#sim/state/vcpu.ts';
+import { apicvInhibitReason, irqchipMode } from '#sim/state/vm.ts';
+import { secondaryControl } from '#sim/state/vmcs.ts';
 import type { Machine } from '#sim/steps.ts';
 import { compileText, libraryIds, runScenario, scenarioText } from '../scenario_run.ts';
 import { begin, byHand, goOn, goTo, smallMachine } from '../small_machine.ts';
@@ -77,6 +84,120 @@ const violations: Readonly<Record<string, (m: Machine) => void>> = {
   },
   'inv-memslot-stable-in-inv': (m) => {
     m.vm.spec.slot_changes_in_invalidation++;
+  },
+  'inv-vapic-page-is-regs': (m) => {
+    m.vcpu[0]!.vmcs01.virtual_apic_page_addr += PAGE;
+  },
+  'inv-apicv-controls': (m) => {
+    m.vcpu[0]!.vmcs01.secondary_vm_exec_control.clear(secondaryControl.VIRTUAL_INTR_DELIVERY);
+  },
+  'inv-apicv-vm-vcpu': (m) => {
+    m.vm.apicv_inhibit_reasons.set(apicvInhibitReason.BLOCKIRQ);
+  },
+  'inv-apicv-update-serialized': (m) => {
+    m.vm.spec.reasons_while_followed++;
+  },
+  'inv-exec-mode-controls': (m) => {
+    m.vcpu[0]!.apic_base += X2APIC_ENABLE;
+  },
+  'inv-x2apic-bitmap': (m) => {
+    m.vcpu[0]!.msr_bitmap.x2apic_write.clear(0x30);
+  },
+  'inv-pid-nv': (m) => {
+    m.vcpu[0]!.pi_desc.nv = POSTED_INTR_WAKEUP_VECTOR;
+  },
+  'inv-pid-ndst': (m) => {
+    m.vcpu[0]!.pi_desc.sn = true;
+  },
+  'inv-pir-on': (m) => {
+    m.vcpu[0]!.pi_desc.pir.set(0x51);
+  },
+  'inv-on-notified': (m) => {
+    m.vcpu[0]!.non_root = true;
+    m.vcpu[0]!.pi_desc.on = true;
+  },
+  'inv-pi-not-lost': (m) => {
+    Object.assign(m.vcpu[0]!, { non_root: true });
+    m.vcpu[0]!.guest.rflags_if = true;
+    m.vcpu[0]!.pi_desc.pir.set(0x51);
+  },
+  'inv-blocked-has-no-irq': (m) => {
+    m.vcpu[0]!.task_state = taskState.BLOCKED;
+    m.vcpu[0]!.guest.rflags_if = true;
+    m.vcpu[0]!.apic.irr.set(0x51);
+  },
+  'inv-rvi-matches-irr': (m) => {
+    m.vcpu[0]!.apic.sw_enabled = true;
+    m.vcpu[0]!.vmcs01.guest_intr_status = 0x51;
+  },
+  'inv-rvi-max': (m) => {
+    m.vcpu[0]!.apic.sw_enabled = true;
+    m.vcpu[0]!.apic.irr.set(0x51);
+  },
+  'inv-svi-matches-isr': (m) => {
+    m.vcpu[0]!.apic.isr.set(0x51);
+  },
+  'inv-vppr': (m) => {
+    m.vcpu[0]!.apic.tpr = 0x20;
+  },
+  'inv-ppr-consistent': (m) => {
+    m.vcpu[0]!.spec.ppr_update = 0x20;
+  },
+  'inv-irr-hint': (m) => {
+    m.vcpu[0]!.apic.irr_pending = false;
+    m.vcpu[0]!.apic.irr.set(0x51);
+  },
+  'inv-isr-hint': (m) => {
+    m.vcpu[0]!.apic.apicv_active = false;
+  },
+  'inv-isr-unique-class': (m) => {
+    m.vcpu[0]!.spec.wrong_eois++;
+  },
+  'inv-sw-enabled-mirror': (m) => {
+    m.vcpu[0]!.apic.sw_enabled = true;
+  },
+  'inv-lvt-masked-when-disabled': (m) => {
+    m.vcpu[0]!.spec.lvts_to_mask = true;
+    m.vcpu[0]!.apic.lvterr = 0xfe;
+  },
+  'inv-tmr-before-irr': (m) => {
+    m.vcpu[0]!.spec.untimely_tmr++;
+  },
+  'inv-eoi-reaches-ioapic': (m) => {
+    m.vm.irqchip_mode = irqchipMode.KERNEL;
+    m.vm.ioapic.redirtbl[10]!.low = 0x61 | redirection.LEVEL | redirection.REMOTE_IRR;
+  },
+  'inv-eoi-bitmap': (m) => {
+    m.vcpu[0]!.ioapic_handled_vectors.set(0x61);
+  },
+  'inv-apic-map-fresh': (m) => {
+    m.vcpu[0]!.apic.id = 5 << 24;
+  },
+  'inv-sipi-vector': (m) => {
+    m.vcpu[0]!.apic.pending_events.set(apicEvent.SIPI);
+    m.vcpu[0]!.spec.sipi_vector = 0x9a;
+  },
+  'inv-init-clears-sipi': (m) => {
+    m.vcpu[0]!.spec.sipis_after_init++;
+  },
+  'inv-timer-single': (m) => {
+    m.vcpu[0]!.spec.double_expiries++;
+  },
+  'inv-tscdeadline-mode': (m) => {
+    m.vcpu[0]!.spec.timer_mode_breaks++;
+  },
+  'inv-vapic-sync': (m) => {
+    const [pte] = m.pte;
+    Object.assign(pte!, { used: true, present: true });
+    m.vcpu[0]!.apic.vapic_cache.hva = pte!.hva + 8;
+    m.vcpu[0]!.spec.vapic_word = 0x5100_0000;
+    m.vcpu[0]!.spec.vapic_synced = true;
+  },
+  'inv-pv-eoi': (m) => {
+    m.vcpu[0]!.apic_attention.set(apicAttention.PV_EOI_PENDING);
+  },
+  'inv-extint-not-lost': (m) => {
+    m.vcpu[0]!.spec.extints++;
   },
 };
 
@@ -175,6 +296,99 @@ const excuses: readonly (readonly [string, string, (m: Machine) => void])[] = [
       m.vcpu[0]!.spec.in_reload = true;
     },
   ],
+  [
+    'inv-pid-nv',
+    'it is on a wake-up list',
+    (m) => {
+      m.vcpu[0]!.on_wakeup_list = 0;
+    },
+  ],
+  [
+    'inv-pid-nv',
+    'its thread is between the list and NV',
+    (m) => {
+      m.vcpu[0]!.spec.in_pi_switch = true;
+    },
+  ],
+  [
+    'inv-pir-on',
+    'a sender is about to set ON',
+    (m) => {
+      m.vcpu[0]!.spec.posting = 1;
+    },
+  ],
+  [
+    'inv-pir-on',
+    'PIR is being harvested',
+    (m) => {
+      m.vcpu[0]!.spec.harvesting = 1;
+    },
+  ],
+  [
+    'inv-pir-on',
+    'the vCPU is on no CPU, with SN set',
+    (m) => {
+      m.vcpu[0]!.pi_desc.sn = true;
+      m.vcpu[0]!.scheduled_out = true;
+    },
+  ],
+  ['inv-on-notified', 'the notification is pending', (m) => m.cpu[0]!.pending.set(2)],
+  [
+    'inv-on-notified',
+    'the vCPU was told to exit',
+    (m) => {
+      m.vcpu[0]!.mode = vcpuMode.EXITING_GUEST_MODE;
+    },
+  ],
+  [
+    'inv-on-notified',
+    'its sender is about to send it',
+    (m) => {
+      m.vcpu[0]!.spec.notifying = 1;
+    },
+  ],
+  [
+    'inv-pi-not-lost',
+    'the guest holds interrupts back',
+    (m) => {
+      m.vcpu[0]!.guest.rflags_if = false;
+    },
+  ],
+  [
+    'inv-blocked-has-no-irq',
+    'the task priority holds it back',
+    (m) => {
+      m.vcpu[0]!.apic.tpr = 0x50;
+    },
+  ],
+  [
+    'inv-rvi-max',
+    'a sender has found APICv off and is about to kick',
+    (m) => {
+      m.vcpu[0]!.spec.accepting = 1;
+    },
+  ],
+  [
+    'inv-irr-hint',
+    'the sender is about to set it',
+    (m) => {
+      m.vcpu[0]!.spec.irr_hint_open = 1;
+    },
+  ],
+  [
+    'inv-sipi-vector',
+    'a later SIPI has stored its vector',
+    (m) => {
+      m.vcpu[0]!.spec.sipi_stored = 1;
+    },
+  ],
+  [
+    'inv-apic-map-fresh',
+    'the map is DIRTY',
+    (m) => {
+      m.vm.apic_map_dirty = apicMapDirty.DIRTY;
+    },
+  ],
 ];
 
 const views = new WeakMap<Machine, MachineView>();
@@ -201,7 +415,9 @@ test.each(profiles.map(({ id }) => id))(
       for (const enableApicv of [true, false]) {
         const m = smallMachine({ vcpus: 2, memoryPages: 2, profile, boot, enableApicv });
         // As vCPU creation leaves it, requests are pending: the first entry is far away.
-        const due = checks.filter(({ when }) => boot === 'settled' || when !== 'entry');
+        const due = checks.filter(
+          ({ when }) => boot === 'settled' || (when !== 'entry' && when !== 'exit'),
+        );
         expect(due.filter((check) => brokenOn(check, m)).map(({ id }) => id)).toEqual([]);
       }
     }
@@ -333,6 +549,25 @@ test('every word that an invariant reads is one that it says it reads', () => {
     }
   }
   expect([...unsaid].sort()).toEqual([]);
+});
+
+test('a check for each vCPU reads nothing of the others', () => {
+  const others = new Set<string>();
+  for (const [id, change] of Object.entries(violations)) {
+    const m = smallMachine({ vcpus: 2, memoryPages: 1 });
+    change(m);
+    const check = checkOf(id);
+    if (check.per === 'machine') continue;
+    m.arena.readsLogged = true;
+    m.arena.readsUsed = 0;
+    check.broken(viewOn(m), 0);
+    m.arena.readsLogged = false;
+    for (const word of m.arena.reads.slice(0, m.arena.readsUsed)) {
+      const path = pathOf(m, word);
+      if (path.startsWith('vcpu[1]')) others.add(`${id}: ${path}`);
+    }
+  }
+  expect([...others]).toEqual([]);
 });
 
 const pathOf = (m: Machine, word: number): string =>

@@ -68,8 +68,8 @@ test('a predicate is evaluated only when a word that it reads was written', () =
   take((m) => {
     m.vcpu[1]!.stat.reloads = 0;
   });
-  // Once for each vCPU.
-  expect(engine.evaluations).toBe(3);
+  // For the vCPU that was written.
+  expect(engine.evaluations).toBe(2);
 });
 
 test('a violation is found in the step that makes it, and told again only after it held', () => {
@@ -111,6 +111,17 @@ test('a check of the entry is evaluated where non_root becomes 1, for that vCPU 
     m.vcpu[1]!.non_root = false;
   });
   expect(engine.evaluations).toBe(1);
+});
+
+test('a check of the exit is evaluated where non_root becomes 0, for that vCPU only', () => {
+  const { engine, take } = made({ ...never, id: 'inv-exit', when: 'exit' });
+  for (const nonRoot of [true, true, false, false]) {
+    take((m) => {
+      m.vcpu[1]!.non_root = nonRoot;
+    });
+  }
+  expect(engine.evaluations).toBe(1);
+  expect(engine.findings).toMatchObject([{ check: 'inv-exit', vcpu: 1, step: 2 }]);
 });
 
 test('what must hold at rest is evaluated at rest', () => {

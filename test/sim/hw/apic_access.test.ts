@@ -3,6 +3,8 @@
 import { expect, test } from 'vitest';
 import { treatment, treatmentOf } from '#sim/hw/apic_access.ts';
 import { accessKinds, duringEventDelivery, guestAccess } from '#sim/hw/guest_access.ts';
+import { inveptAllContext } from '#sim/hw/tlb.ts';
+import { hpa_to_pfn } from '#sim/state/machine.ts';
 import { cpuControl, exitReason, secondaryControl } from '#sim/state/vmcs.ts';
 import type { Machine } from '#sim/steps.ts';
 import { complete, smallMachine } from '../small_machine.ts';
@@ -94,6 +96,25 @@ test('a secondary control counts only where the secondary controls are in use', 
   const { vmcs01 } = m.vcpu[0]!;
   vmcs01.cpu_based_vm_exec_control.clear(cpuControl.SECONDARY);
   expect(treatmentOf(vmcs01, 0x20, 4, false)).toBe(EXIT);
+  const pfn = hpa_to_pfn(vmcs01.apic_access_addr);
+  m.frame[pfn]!.data.setU32(0x20, 0x1234);
   complete(m, 'vcpu0', () => guestAccess(m, 0, APIC + 0x20, accessKinds.read));
+  // The bytes of the page are what the guest is to have then: that is no finding.
+  expect([m.vcpu[0]!.guest.value, m.vm.spec.raw_apic_accesses]).toEqual([0x1234, 0]);
+});
+
+test('a translation cached while the control was off is no APIC access once it is on', () => {
+  const m = machineWith({ registers: true, delivery: true });
+  const { vmcs01 } = m.vcpu[0]!;
+  const { secondary_vm_exec_control: secondary } = vmcs01;
+  const read = () => complete(m, 'vcpu0', () => guestAccess(m, 0, APIC + 0x20, accessKinds.read));
+  inveptAllContext(m, 0);
+  secondary.clear(secondaryControl.VIRTUALIZE_APIC_ACCESSES);
+  read();
+  secondary.set(secondaryControl.VIRTUALIZE_APIC_ACCESSES);
+  read();
+  expect(m.vm.spec.raw_apic_accesses).toBe(1);
+  inveptAllContext(m, 0);
+  read();
   expect(m.vm.spec.raw_apic_accesses).toBe(1);
 });

@@ -1,11 +1,12 @@
 // The TPR behind the APIC-access page: what is virtualized, what exits.
 
 import { expect, test } from 'vitest';
-import { isApicAccess, priorityOf } from '#sim/hw/apic_virtualization.ts';
+import { isApicAccess } from '#sim/hw/apic_virtualization.ts';
 import { accessKinds, guestAccess } from '#sim/hw/guest_access.ts';
 import { virtualizePpr } from '#sim/hw/virtual_interrupts.ts';
 import { apicAccessGfn } from '#sim/state/addresses.ts';
 import { hpa_to_pfn } from '#sim/state/machine.ts';
+import { priorityOf } from '#sim/state/priority.ts';
 import { cpuControl, exitReason, secondaryControl } from '#sim/state/vmcs.ts';
 import type { Machine } from '#sim/steps.ts';
 import { complete, smallMachine } from '../small_machine.ts';

@@ -3,6 +3,7 @@
 import { expect, test } from 'vitest';
 import { resched_curr, set_next_task } from '#sim/host/sched.ts';
 import { kvm_arch_vcpu_load } from '#sim/kvm/block.ts';
+import { kvm_apic_has_interrupt } from '#sim/kvm/lapic/priority.ts';
 import {
   pi_has_pending_interrupt,
   vmx_pi_start_assignment,
@@ -181,4 +182,27 @@ test('a vCPU leaves the list of the CPU that it slept on, under the lock of that
   });
   goOn(m, 'user');
   expect([load.done, m.vcpu[0]!.on_wakeup_list, m.vcpu[0]!.cpu]).toEqual([true, -1, 1]);
+});
+
+test('on another CPU the flush is asked for before the descriptor names that CPU', () => {
+  const m = withDevice({}, 2);
+  begin(m, 'vcpu0', () => kvm_arch_vcpu_load(m, 0, 1));
+  expect(goOn(m, 'vcpu0').slice(0, 2)).toEqual([
+    'another CPU: make TLB_FLUSH',
+    expect.stringContaining('write the control word'),
+  ]);
+});
+
+/** A vector that was posted while APICv is off, and what KVM then finds. */
+const postedWithoutApicv = (sync: 'on' | 'off'): number => {
+  const m = withDevice({ 'sync-pir-when-inhibited': sync });
+  byHand(m, () => {
+    m.vcpu[0]!.apic.apicv_active = false;
+  });
+  postFromDevice(m, 0x51);
+  return complete(m, 'vcpu0', () => kvm_apic_has_interrupt(m, 0));
+};
+
+test('R24: PIR is looked at without APICv, or, in older kernels, nowhere', () => {
+  expect([postedWithoutApicv('on'), postedWithoutApicv('off')]).toEqual([0x51, -1]);
 });

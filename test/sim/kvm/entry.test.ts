@@ -4,6 +4,7 @@ import { expect, test } from 'vitest';
 import { put_page } from '#sim/host/frames.ts';
 import { hva_to_pfn } from '#sim/host/page_table.ts';
 import { kvm_make_request } from '#sim/kvm/kvm_main.ts';
+import { kvm_flush_remote_tlbs } from '#sim/kvm/mmu_notifier.ts';
 import { vcpu_run } from '#sim/kvm/x86.ts';
 import { eptpOf, rootOf } from '#sim/state/addresses.ts';
 import { pfn_to_hpa } from '#sim/state/machine.ts';
@@ -278,4 +279,62 @@ test('without ON nobody looks at PIR', () => {
   });
   goOn(m, 'vcpu0');
   expect([m.vcpu[0]!.pi_desc.pir.any(), m.vcpu[0]!.apic.irr.any()]).toEqual([true, false]);
+});
+
+/** What others see of `mode`, and whether something else is in the store buffer. */
+const modeOf = (m: Machine) => [m.vcpu[0]!.mode, m.vcpu[0]!.mode_buffered];
+
+/** A guest that stands behind its store of `mode`, which others may not see yet. */
+const behindModeStore = (mb: 'on' | 'off'): Machine => {
+  const m = smallMachine({ vcpus: 2, programs: reading, switches: { 'mode-store-mb': mb } });
+  goTo(m, 'vcpu0', 'vcpu_enter_guest', 'final check');
+  return m;
+};
+
+test.each([
+  ['on', 1],
+  ['off', 0],
+] as const)('R11: barrier %s: a maker that looks at mode now sends %i IPIs', (mb, sent) => {
+  const m = behindModeStore(mb);
+  takeStep(m, 'vcpu0');
+  begin(m, 'mm', () => kvm_flush_remote_tlbs(m));
+  goOn(m, 'mm');
+  expect([m.cpu[0]!.ipis, m.vcpu[0]!.requests.has(KVM_REQ.TLB_FLUSH)]).toEqual([sent, true]);
+  if (mb === 'off') takeStep(m, 'vcpu0');
+  expect(standsBefore(m, 'vcpu0')).toContain('VM entry');
+  const mode = mb === 'on' ? vcpuMode.EXITING_GUEST_MODE : vcpuMode.IN_GUEST_MODE;
+  expect(modeOf(m)).toEqual([mode, false]);
+});
+
+test('a harvest empties the store buffer: clearing ON is a locked instruction', () => {
+  const m = smallMachine({ programs: reading, switches: { 'mode-store-mb': 'off' } });
+  byHand(m, () => {
+    m.vcpu[0]!.apic.spiv = 0x1ff;
+    m.vcpu[0]!.apic.sw_enabled = true;
+    m.vcpu[0]!.pi_desc.pir.set(0x41);
+    m.vcpu[0]!.pi_desc.on = true;
+  });
+  goTo(m, 'vcpu0', 'vmx_sync_pir_to_irr', 'is ON set?');
+  expect(modeOf(m)).toEqual([vcpuMode.OUTSIDE_GUEST_MODE, true]);
+  goTo(m, 'vcpu0', 'vmx_sync_pir_to_irr', 'clear ON');
+  expect(modeOf(m)).toEqual([vcpuMode.IN_GUEST_MODE, false]);
+});
+
+test('an entry that is given up leaves nothing in the store buffer', () => {
+  const m = behindModeStore('off');
+  byHand(m, () => kvm_make_request(m, 0, KVM_REQ.TLB_FLUSH));
+  goTo(m, 'vcpu0', 'vcpu_enter_guest', 'is any request pending?');
+  expect(modeOf(m)).toEqual([vcpuMode.OUTSIDE_GUEST_MODE, false]);
+});
+
+test.each([
+  ['on', vcpuMode.OUTSIDE_GUEST_MODE],
+  ['off', vcpuMode.IN_GUEST_MODE],
+] as const)('R16: outside-store-wmb %s: what others see when interrupts are back', (wmb, mode) => {
+  const m = smallMachine({ programs: reading, switches: { 'outside-store-wmb': wmb } });
+  goTo(m, 'vcpu0', 'vcpu_enter_guest', 'final check');
+  byHand(m, () => kvm_make_request(m, 0, KVM_REQ.TLB_FLUSH));
+  goTo(m, 'vcpu0', 'vcpu_enter_guest', 'interrupts on');
+  takeStep(m, 'vcpu0');
+  expect([m.cpu[0]!.irqs_on, m.vcpu[0]!.mode]).toEqual([true, mode]);
 });

@@ -1,6 +1,7 @@
 // INIT and SIPI: what a vCPU does with them, and what keeps them waiting.
 
 import { expect, test } from 'vitest';
+import { tlbFill, tlbLookup } from '#sim/hw/tlb.ts';
 import { kvm_apic_accept_events } from '#sim/kvm/lapic/events.ts';
 import { kvm_arch_vcpu_ioctl_set_mpstate } from '#sim/kvm/mp_state.ts';
 import { apicEvent } from '#sim/state/lapic.ts';
@@ -151,4 +152,23 @@ test('KVM_SET_MP_STATE refuses what is no state, and a start while it is blocked
     -EINVAL,
     0,
   ]);
+});
+
+test.each(['k6.13', 'k7.0'])('%s: INIT ends what was in service for the CPU, too', (profile) => {
+  const m = smallMachine({ vcpus: 2, profile });
+  byHand(m, () => {
+    m.vcpu[1]!.apic.isr.set(0x51);
+    m.vcpu[1]!.vmcs01.guest_intr_status = 0x5100;
+  });
+  pend(m, 1, [INIT]);
+  accept(m);
+  expect(m.vcpu[1]!.vmcs01.guest_intr_status >>> 8).toBe(0);
+});
+
+test('INIT flushes what is tagged with the VPID of the vCPU, and of no other', () => {
+  const m = twoVcpus();
+  byHand(m, () => tlbFill(m, 1, 0x10, 5));
+  pend(m, 1, [INIT]);
+  accept(m);
+  expect([tlbLookup(m, 1, 0x10), tlbLookup(m, 0, 0xfee00) >= 0]).toEqual([-1, true]);
 });

@@ -1,7 +1,11 @@
 // Interrupts on their way into the guest without APICv: injected, held back, taken back.
 
 import { expect, test } from 'vitest';
-import { kvm_check_and_inject_events, vmx_complete_interrupts } from '#sim/kvm/inject.ts';
+import {
+  kvm_check_and_inject_events,
+  process_nmi,
+  vmx_complete_interrupts,
+} from '#sim/kvm/inject.ts';
 import { kvm_make_request } from '#sim/kvm/kvm_main.ts';
 import type { Program } from '#sim/state/program.ts';
 import { KVM_REQ } from '#sim/state/requests.ts';
@@ -203,4 +207,15 @@ test('R12: with interrupts on behind the mode store, the host swallows the notif
     return !m.cpu[0]!.pending.has(hostVector.POSTED_INTR);
   });
   expect(swallowed).toEqual([false, true]);
+});
+
+test('a look for NMIs that finds none asks for nothing', () => {
+  const m = machineWith({});
+  complete(m, 'vcpu0', () => process_nmi(m, 0));
+  expect(m.vcpu[0]!.requests.has(KVM_REQ.EVENT)).toBe(false);
+  byHand(m, () => {
+    m.vcpu[0]!.nmi_queued = 1;
+  });
+  complete(m, 'vcpu0', () => process_nmi(m, 0));
+  expect([m.vcpu[0]!.nmi_pending, m.vcpu[0]!.requests.has(KVM_REQ.EVENT)]).toEqual([1, true]);
 });

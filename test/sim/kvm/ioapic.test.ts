@@ -31,6 +31,7 @@ import {
   begin,
   byHand,
   complete,
+  configOf,
   goOn,
   goTo,
   type SmallMachine,
@@ -250,6 +251,36 @@ test('R62: without the look at what is pending the line is never armed again', (
   does(m, apic_set_eoi(m, 0));
   expect(remoteIrr(m)).toBe(true);
 });
+
+test('without the tracking of stale routes the EOI goes on exiting, and nothing else changes', () => {
+  const m = withLevelPin({ vcpus: 2, switches: { 'eoi-stale-tracking': 'off' } });
+  moveRouteInService(m);
+  does(m, apic_set_eoi(m, 0));
+  serveScans(m);
+  const { ioapic_handled_vectors, highest_stale_pending_ioapic_eoi } = m.vcpu[0]!;
+  expect([remoteIrr(m), ioapic_handled_vectors.has(VECTOR)]).toEqual([false, true]);
+  expect(highest_stale_pending_ioapic_eoi).toBe(-1);
+});
+
+test.each([
+  ['k4.15', 'kernel', true],
+  ['k4.15', 'split', false],
+  ['k6.6', 'kernel', true],
+  ['k6.6', 'split', true],
+] as const)(
+  '%s, irqchip %s: a pending vector of a route that names another vCPU keeps its exit: %s',
+  (profile, irqchip, keeps) => {
+    const m = boot({ ...configOf({ vcpus: 2, profile, enableApicv: false }), vm: { irqchip } });
+    byHand(m, () => {
+      m.vcpu[0]!.apic.isr.set(VECTOR);
+      Object.assign(m.vm.irq_routing[3]!, { used: true, ...route, address_lo: 0xfee0_1000 });
+      m.vm.ioapic.redirtbl[3]!.low = redirection.LEVEL | VECTOR;
+      m.vm.ioapic.redirtbl[3]!.high = 1 << 24;
+    });
+    does(m, vcpu_scan_ioapic(m, 0));
+    expect(m.vcpu[0]!.ioapic_handled_vectors.has(VECTOR)).toBe(keeps);
+  },
+);
 
 test('the EOI-exit bitmap is loaded with APICv, and only when L2 has ended', () => {
   const m = withLevelPin({ enableApicv: true });

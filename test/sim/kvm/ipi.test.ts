@@ -241,3 +241,14 @@ test('a hypercall sends to the IDs of a bitmap', () => {
   const refused = complete(m, 'vcpu0', () => kvm_pv_send_ipi(m, bitmap(1), 0, 0x841, true));
   expect(refused).toBe(-22);
 });
+
+test('lowest priority to physical ID 0xff: an x2APIC by the map, otherwise fixed, to everybody', () => {
+  const apics = [{ mode: 'x2apic' }, { mode: 'x2apic' }, { mode: 'x2apic', id: 0xff }] as const;
+  const m = threeVcpus({ apics });
+  const icr = APIC_DM_LOWEST | 0x41;
+  expect(complete(m, 'vcpu0', () => kvm_apic_send_ipi(m, 0, icr, 0xff))).toBe(1);
+  expect([holders(m, 0x41), m.vcpu[2]!.apic_arb_prio]).toEqual([[2], 1]);
+  const x = threeVcpus();
+  expect(send(x, icr, 0xff)).toBe(3);
+  expect(x.vcpu.map(({ apic_arb_prio }) => apic_arb_prio)).toEqual([0, 0, 0]);
+});

@@ -19,6 +19,7 @@ import {
 } from '../small_machine.ts';
 
 const PAGE = 4096;
+const indexOf = (m: Machine, name: string) => m.threads.findIndex((t) => t.name === name);
 const slotOf = (m: Machine, id: number) => m.vm.memslot.find((s) => s.used && s.id === id);
 
 const change = (
@@ -176,4 +177,14 @@ describe('memory of user space', () => {
       -1,
     ]);
   });
+});
+
+test('mn_invalidate_lock keeps an invalidation out between the wait and the publication', () => {
+  const m = machine();
+  begin(m, 'user', () => change(m, 1, { size: 0 }));
+  goTo(m, 'user', 'kvm_swap_active_memslots', 'publish the slots');
+  begin(m, 'mm', () => kvm_mmu_notifier_ops.invalidate_range_start(m, hvaOfGuestPage(1), true));
+  expect([m.vm.mn_invalidate_lock, isReady(m, 'mm')]).toEqual([indexOf(m, 'user') + 1, false]);
+  goTo(m, 'user', 'kvm_swap_active_memslots', 'synchronize_srcu');
+  expect([m.vm.mn_invalidate_lock, isReady(m, 'mm')]).toEqual([0, true]);
 });

@@ -53,7 +53,7 @@ function* acceptFixed(
   trigMode: boolean,
   rtc: boolean,
 ): Body<number> {
-  const { apic } = m.vcpu[vcpu]!;
+  const { apic, spec } = m.vcpu[vcpu]!;
   if (trigMode && !level) return DROPPED;
   yield m.step('is the APIC enabled?');
   if (!apic_enabled(m, vcpu)) return DROPPED;
@@ -68,6 +68,8 @@ function* acceptFixed(
     if (trigMode) apic.tmr.set(vector);
     else apic.tmr.clear(vector);
   }
+  const sent = spec.kick[m.current]!;
+  if (sent.level !== trigMode) sent.level = trigMode;
   yield* vt_deliver_interrupt(m, vcpu, vector);
   return ACCEPTED;
 }
@@ -122,7 +124,8 @@ function* acceptInit(
   level: boolean,
   trigMode: boolean,
 ): Body<number> {
-  const { pending_events } = m.vcpu[vcpu]!.apic;
+  const { apic, spec } = m.vcpu[vcpu]!;
+  const { pending_events } = apic;
   // A level de-assert synchronises arbitration IDs, which nobody has any more.
   if (trigMode && !level) return DROPPED;
   if (m.on('init-overwrites-pending')) {
@@ -132,6 +135,7 @@ function* acceptInit(
     yield m.step('add INIT to pending_events');
     pending_events.set(apicEvent.INIT);
   }
+  if (pending_events.has(apicEvent.SIPI)) spec.sipis_after_init++;
   return yield* eventAndKick(m, vcpu);
 }
 
@@ -141,12 +145,17 @@ function* storeSipiVector(m: Machine, vcpu: number, vector: number): Body<void> 
 }
 
 function* acceptStartup(m: Machine, vcpu: number, vector: number): Body<number> {
-  const { pending_events } = m.vcpu[vcpu]!.apic;
+  const { apic, spec } = m.vcpu[vcpu]!;
   // The barrier between the two pairs with the one in kvm_apic_accept_events.
   const vectorFirst = m.on('sipi-vector-barrier');
-  if (vectorFirst) yield* storeSipiVector(m, vcpu, vector);
+  if (vectorFirst) {
+    yield* storeSipiVector(m, vcpu, vector);
+    spec.sipi_stored++;
+  }
   yield m.step('add SIPI to pending_events');
-  pending_events.set(apicEvent.SIPI);
+  apic.pending_events.set(apicEvent.SIPI);
+  spec.sipi_vector = vector;
+  if (vectorFirst) spec.sipi_stored--;
   if (!vectorFirst) yield* storeSipiVector(m, vcpu, vector);
   return yield* eventAndKick(m, vcpu);
 }

@@ -264,7 +264,9 @@ export const kvm_recalculate_apic_map = kvm(file, function* kvm_recalculate_apic
     const atLeast = m.on('apic-map-maxid-monotonic') ? maxId : maxIdAlways;
     maxId = yield* highestId(m, atLeast);
     found = yield* fillMap(m, maxId);
+    if (found.outcome === TOO_LARGE) vm.spec.map_restarts++;
   } while (found.outcome === TOO_LARGE);
+  if (vm.spec.map_restarts > 0) vm.spec.map_restarts = 0;
   yield* publishInhibits(m, found.mismatch);
   yield m.step('publish the new map');
   copyMap(vm.apic_map, vm.apic_map_new);

@@ -6,7 +6,7 @@ import { kvm, type Machine } from '../../steps.ts';
 import { kvm_ioapic_scan_entry, kvm_ioapic_update_eoi } from '../ioapic.ts';
 import { kvm_scan_ioapic_routes } from '../irq_comm.ts';
 import { kvm_make_request } from '../kvm_main.ts';
-import { vmx_sync_pir_to_irr } from '../vmx/posted_intr.ts';
+import { syncsPir, vmx_sync_pir_to_irr } from '../vmx/posted_intr.ts';
 import {
   apic_clear_isr,
   apic_find_highest_isr,
@@ -40,10 +40,15 @@ const kvm_ioapic_send_eoi = kvm(
   },
 );
 
-/** The guest writes EOI: ends the highest vector in service, and gives it; −1 for none. */
+/**
+ * The guest writes EOI: ends the highest vector in service, and gives it; −1 for none.
+ * @omits that Hyper-V's SynIC hears of its vectors
+ */
 export const apic_set_eoi = kvm(file, function* apic_set_eoi(m: Machine, vcpu: number) {
   yield m.step('which vector is in service?');
+  const { apic, spec } = m.vcpu[vcpu]!;
   const vector = apic_find_highest_isr(m, vcpu);
+  if (vector !== apic.isr.highest()) spec.wrong_eois++;
   if (vector === -1) return -1;
   yield m.step('clear vector {vector} in ISR', vector);
   apic_clear_isr(m, vcpu, vector);
@@ -73,7 +78,7 @@ export const vcpu_scan_ioapic = kvm(
     yield m.step('no vector is handled, and none is stale');
     target.ioapic_handled_vectors.clearAll();
     target.highest_stale_pending_ioapic_eoi = -1;
-    yield* vmx_sync_pir_to_irr(m, vcpu);
+    if (syncsPir(m, vcpu)) yield* vmx_sync_pir_to_irr(m, vcpu);
     const split = m.vm.irqchip_mode === irqchipMode.SPLIT;
     yield* (split ? kvm_scan_ioapic_routes : kvm_ioapic_scan_entry)(m, vcpu);
     if (target.guest_mode && m.on('eoi-bitmap-defer-in-l2')) {

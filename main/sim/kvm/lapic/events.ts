@@ -10,7 +10,9 @@ import { kvm_make_request } from '../kvm_main.ts';
 import { kvm_apic_init_sipi_allowed, kvm_set_mp_state } from '../mp_state.ts';
 import { vmx_check_nested_events } from '../vmx/nested/events.ts';
 import { vmx_leave_nested } from '../vmx/nested/state.ts';
+import { vmx_flush_tlb_guest } from '../vmx/vmx.ts';
 import { kvm_lapic_reset } from './reset.ts';
+import { kvm_lapic_set_tpr } from './tpr.ts';
 
 const file = 'arch/x86/kvm/lapic.c';
 
@@ -46,8 +48,11 @@ function* resetVmx(m: Machine, vcpu: number, init: boolean): Body<void> {
   guest.cs_base = RESET_CS_BASE;
   guest.in_service_program = 0;
   m.actor[vcpu]!.pc = 0;
+  yield* kvm_lapic_set_tpr(m, vcpu, 0);
   yield m.step('make APIC_PAGE_RELOAD');
   kvm_make_request(m, vcpu, KVM_REQ.APIC_PAGE_RELOAD);
+  yield m.step('flush what is tagged with the VPID of L1');
+  vmx_flush_tlb_guest(m, vcpu);
 }
 
 /** RESET, or with `init` INIT. @omits registers other than those of interrupts */

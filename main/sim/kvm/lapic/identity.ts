@@ -64,10 +64,11 @@ export const kvm_apic_set_dfr = kvm(
 export const apic_set_spiv = kvm(
   file,
   function* apic_set_spiv(m: Machine, vcpu: number, value: number) {
-    const { apic } = m.vcpu[vcpu]!;
+    const { apic, spec } = m.vcpu[vcpu]!;
     const enabled = (value & APIC_SPIV_APIC_ENABLED) !== 0;
     yield m.step('write SPIV {value}', value);
     apic.spiv = value;
+    if (spec.lvts_to_mask) spec.lvts_to_mask = false;
     if (enabled !== apic.sw_enabled) {
       yield m.step('sw_enabled = {enabled}', enabled ? 1 : 0);
       apic.sw_enabled = enabled;

@@ -107,9 +107,9 @@ export const kvm_irq_delivery_to_apic = kvm(
     asked: KvmLapicIrq,
     rtc?: boolean,
   ) {
-    const irq = isBroadcastToLowest(asked) ? { ...asked, delivery_mode: APIC_DM_FIXED } : asked;
-    const fast: number = yield* kvm_irq_delivery_to_apic_fast(m, source, irq, rtc === true);
+    const fast: number = yield* kvm_irq_delivery_to_apic_fast(m, source, asked, rtc === true);
     if (fast !== NOT_MAPPED) return fast;
+    const irq = isBroadcastToLowest(asked) ? { ...asked, delivery_mode: APIC_DM_FIXED } : asked;
     const deliver = kvm_lowest_prio_delivery(irq) ? toOneMatching : toEachMatching;
     const result: number = yield* deliver(m, source, irq, rtc === true);
     return result;

@@ -1,9 +1,9 @@
 /** IRR, ISR, PPR: what is requested, what is in service, what may interrupt. */
-import { priorityOf } from '../../hw/apic_virtualization.ts';
+import { priorityOf } from '../../state/priority.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { kvm, type Machine } from '../../steps.ts';
-import { kvm_make_request } from '../kvm_main.ts';
-import { vmx_hwapic_isr_update, vmx_sync_pir_to_irr } from '../vmx/posted_intr.ts';
+import { kvm_make_request, noteVisible } from '../kvm_main.ts';
+import { syncsPir, vmx_hwapic_isr_update, vmx_sync_pir_to_irr } from '../vmx/posted_intr.ts';
 
 const file = 'arch/x86/kvm/lapic.c';
 
@@ -49,17 +49,21 @@ export const kvm_apic_pending_eoi = (m: Machine, vcpu: number, vector: number): 
 export const apic_set_irr = kvm(
   file,
   function* apic_set_irr(m: Machine, vcpu: number, vector: number) {
-    const { apic } = m.vcpu[vcpu]!;
+    const { apic, spec } = m.vcpu[vcpu]!;
     if (m.on('irr-bit-before-pending')) {
       yield m.step('set vector {vector} in IRR', vector);
       apic.irr.set(vector);
+      noteVisible(m, vcpu, vector);
+      spec.irr_hint_open++;
       yield m.step('irr_pending = true');
       apic.irr_pending = true;
+      spec.irr_hint_open--;
     } else {
       yield m.step('irr_pending = true');
       apic.irr_pending = true;
       yield m.step('set vector {vector} in IRR', vector);
       apic.irr.set(vector);
+      noteVisible(m, vcpu, vector);
     }
   },
 );
@@ -68,7 +72,7 @@ export const apic_set_irr = kvm(
 export const apic_clear_irr = kvm(
   file,
   function* apic_clear_irr(m: Machine, vcpu: number, vector: number) {
-    const { apic } = m.vcpu[vcpu]!;
+    const { apic, spec } = m.vcpu[vcpu]!;
     if (apic.apicv_active) {
       yield m.step('clear vector {vector} in IRR', vector);
       apic.irr.clear(vector);
@@ -78,16 +82,20 @@ export const apic_clear_irr = kvm(
       yield m.step('clear vector {vector} in IRR and scan it', vector);
       apic.irr.clear(vector);
       const any = apic.irr.any();
+      spec.irr_hint_open++;
       yield m.step('irr_pending = what the scan found');
       apic.irr_pending = any;
+      spec.irr_hint_open--;
       return;
     }
     yield m.step('irr_pending = false');
     apic.irr_pending = false;
+    spec.irr_hint_open++;
     yield m.step('clear vector {vector} in IRR', vector);
     apic.irr.clear(vector);
     yield m.step('scan IRR: anything left sets irr_pending again');
     if (apic.irr.any()) apic.irr_pending = true;
+    spec.irr_hint_open--;
   },
 );
 
@@ -117,10 +125,13 @@ export const apic_clear_isr = (m: Machine, vcpu: number, vector: number): void =
 
 /** Recomputes the PPR; says whether it dropped. @kvm arch/x86/kvm/lapic.c: __apic_update_ppr */
 export const __apic_update_ppr = (m: Machine, vcpu: number): boolean => {
-  const { apic } = m.vcpu[vcpu]!;
+  const { apic, spec } = m.vcpu[vcpu]!;
   const old = apic.ppr;
   const ppr = priorityOf(apic.tpr, Math.max(0, apic_find_highest_isr(m, vcpu)));
   if (ppr !== old) apic.ppr = ppr;
+  const inService = Math.max(0, apic.isr.highest());
+  const seen = (apic.tpr & 0xff) | (inService << 8) | (ppr << 16);
+  if (spec.ppr_update !== seen) spec.ppr_update = seen;
   return ppr < old;
 };
 
@@ -128,7 +139,7 @@ export const __apic_update_ppr = (m: Machine, vcpu: number): boolean => {
 const apic_has_interrupt_for_ppr = kvm(
   file,
   function* apic_has_interrupt_for_ppr(m: Machine, vcpu: number, ppr: number) {
-    const highest: number = m.vm.enable_apicv
+    const highest: number = syncsPir(m, vcpu)
       ? yield* vmx_sync_pir_to_irr(m, vcpu)
       : apic_find_highest_irr(m, vcpu);
     return highest === -1 || (highest & 0xf0) <= ppr ? -1 : highest;
@@ -159,7 +170,7 @@ export const kvm_apic_has_interrupt = kvm(
   },
 );
 
-/** Moves a vector from IRR to ISR. */
+/** Moves a vector from IRR to ISR. @omits vectors that Hyper-V's SynIC ends by itself (AutoEOI) */
 export const kvm_apic_ack_interrupt = kvm(
   file,
   function* kvm_apic_ack_interrupt(m: Machine, vcpu: number, vector: number) {

@@ -163,7 +163,7 @@ function* writeDfr(m: Machine, vcpu: number, value: number): Body<Outcome> {
 }
 
 function* writeSpiv(m: Machine, vcpu: number, value: number): Body<Outcome> {
-  const { apic } = m.vcpu[vcpu]!;
+  const { apic, spec } = m.vcpu[vcpu]!;
   const directed = (apic.lvr & APIC_LVR_DIRECTED_EOI) !== 0 ? APIC_SPIV_DIRECTED_EOI : 0;
   yield* apic_set_spiv(m, vcpu, value & (SPIV_MASK | directed));
   if ((value & APIC_SPIV_APIC_ENABLED) !== 0) return DONE;
@@ -173,6 +173,7 @@ function* writeSpiv(m: Machine, vcpu: number, value: number): Body<Outcome> {
     const old = kvm_lapic_get_reg(m, vcpu, offset);
     kvm_lapic_set_reg(m, vcpu, offset, old | APIC_LVT_MASKED);
   }
+  spec.lvts_to_mask = true;
   yield* apic_update_lvtt(m, vcpu);
   yield m.step('pending = 0');
   apic.lapic_timer.pending = 0;

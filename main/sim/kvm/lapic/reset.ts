@@ -11,7 +11,7 @@ import {
 } from '../../state/apicdef.ts';
 import { irqchipMode, quirk } from '../../state/vm.ts';
 import { type Body, kvm, type Machine } from '../../steps.ts';
-import { kvm_apic_update_apicv } from '../apicv.ts';
+import { kvm_apic_update_apicv, sviOfNewState } from '../apicv.ts';
 import { vmx_apicv_pre_state_restore } from '../vmx/apicv.ts';
 import { kvm_recalculate_apic_map } from './apic_map.ts';
 import { __kvm_apic_set_base } from './base.ts';
@@ -104,6 +104,7 @@ export const kvm_lapic_reset = kvm(
     target.apic.lapic_timer.pending = 0;
     target.pv_eoi.msr_val = 0;
     yield* apic_update_ppr(m, vcpu);
+    yield* sviOfNewState(m, vcpu);
     yield m.step('arbitration priority and apic_attention = 0');
     target.apic_arb_prio = 0;
     target.apic_attention.clearAll();

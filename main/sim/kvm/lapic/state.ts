@@ -11,15 +11,15 @@ import { apicPageBytes } from '../../state/lapic.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { irqchipMode } from '../../state/vm.ts';
 import { type Body, baseOf, kvm, type Machine } from '../../steps.ts';
-import { kvm_apic_update_apicv } from '../apicv.ts';
+import { kvm_apic_update_apicv, sviOfNewState } from '../apicv.ts';
 import { EINVAL } from '../errno.ts';
 import { kvm_rtc_eoi_tracking_restore_one } from '../ioapic.ts';
 import { kvm_make_request } from '../kvm_main.ts';
 import { vmx_apicv_pre_state_restore } from '../vmx/apicv.ts';
-import { vmx_hwapic_isr_update, vmx_sync_pir_to_irr } from '../vmx/posted_intr.ts';
+import { syncsPir, vmx_sync_pir_to_irr } from '../vmx/posted_intr.ts';
 import { kvm_recalculate_apic_map, markApicMapDirty } from './apic_map.ts';
 import { apic_set_spiv, kvm_apic_calc_x2apic_ldr } from './identity.ts';
-import { apic_find_highest_isr, apic_update_ppr, apic_x2apic_mode } from './priority.ts';
+import { apic_update_ppr, apic_x2apic_mode } from './priority.ts';
 import { apic_manage_nmi_watchdog } from './registers.ts';
 import { kvm_apic_set_version } from './reset.ts';
 import { __start_apic_timer, apic_update_lvtt, cancel_apic_timer } from './timer.ts';
@@ -94,6 +94,7 @@ export const kvm_apic_set_state = kvm(
   file,
   function* kvm_apic_set_state(m: Machine, vcpu: number, page: LapicState) {
     const state = page.slice();
+    const { spec } = m.vcpu[vcpu]!;
     yield* vmx_apicv_pre_state_restore(m, vcpu);
     yield* apic_set_spiv(m, vcpu, state[wordOf(APIC_SPIV)]!);
     const refused = kvm_apic_state_fixup(m, vcpu, state, true);
@@ -103,6 +104,7 @@ export const kvm_apic_set_state = kvm(
     }
     yield m.step('copy the page into the registers');
     copyIntoRegisters(m, vcpu, state);
+    spec.irr_hint_open++;
     yield m.step('apic_map_dirty = DIRTY');
     markApicMapDirty(m);
     yield* kvm_recalculate_apic_map(m);
@@ -111,11 +113,8 @@ export const kvm_apic_set_state = kvm(
     yield* apic_update_ppr(m, vcpu);
     yield* restoreTimer(m, vcpu);
     yield* kvm_apic_update_apicv(m, vcpu);
-    // Older kernels write SVI here, and nowhere else where it changes with the mode.
-    if (m.vcpu[vcpu]!.apic.apicv_active && !m.on('svi-on-activation')) {
-      yield m.step('SVI = the highest vector in service');
-      vmx_hwapic_isr_update(m, vcpu, apic_find_highest_isr(m, vcpu));
-    }
+    spec.irr_hint_open--;
+    yield* sviOfNewState(m, vcpu);
     yield m.step('make EVENT');
     kvm_make_request(m, vcpu, KVM_REQ.EVENT);
     if (m.vm.irqchip_mode === irqchipMode.KERNEL) {
@@ -137,7 +136,7 @@ export const kvm_apic_get_state = kvm(file, function* kvm_apic_get_state(m: Mach
   return state;
 });
 
-/** KVM_SET_LAPIC. The registers of a protected APIC are not KVM's *(unverified)*. */
+/** KVM_SET_LAPIC. The registers of a protected APIC are not KVM's. */
 export const kvm_vcpu_ioctl_set_lapic = kvm(
   'arch/x86/kvm/x86.c',
   function* kvm_vcpu_ioctl_set_lapic(m: Machine, vcpu: number, page: LapicState) {
@@ -154,7 +153,7 @@ export const kvm_vcpu_ioctl_get_lapic = kvm(
   'arch/x86/kvm/x86.c',
   function* kvm_vcpu_ioctl_get_lapic(m: Machine, vcpu: number) {
     if (m.vcpu[vcpu]!.apic.guest_apic_protected) return undefined;
-    yield* vmx_sync_pir_to_irr(m, vcpu);
+    if (syncsPir(m, vcpu)) yield* vmx_sync_pir_to_irr(m, vcpu);
     const state: LapicState = yield* kvm_apic_get_state(m, vcpu);
     return state;
   },

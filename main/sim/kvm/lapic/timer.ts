@@ -44,11 +44,12 @@ export const cancel_apic_timer = kvm(file, function* cancel_apic_timer(m: Machin
 
 /** Takes the mode of the timer from LVTT; the deadline mode and the others do not share a count. */
 export const apic_update_lvtt = kvm(file, function* apic_update_lvtt(m: Machine, vcpu: number) {
-  const { apic } = m.vcpu[vcpu]!;
+  const { apic, spec } = m.vcpu[vcpu]!;
   const timer = apic.lapic_timer;
   const mode = apic.lvtt & timer.timer_mode_mask;
   if (mode === timer.timer_mode) return;
-  if (apic_lvtt_tscdeadline(m, vcpu) !== (mode === timerMode.TSCDEADLINE)) {
+  const switched = apic_lvtt_tscdeadline(m, vcpu) !== (mode === timerMode.TSCDEADLINE);
+  if (switched) {
     yield* cancel_apic_timer(m, vcpu);
     yield m.step('TMICT, period and deadline = 0');
     apic.tmict = 0;
@@ -56,6 +57,7 @@ export const apic_update_lvtt = kvm(file, function* apic_update_lvtt(m: Machine,
     timer.tscdeadline = 0;
   }
   yield m.step('timer_mode = {mode}', mode);
+  if (switched && (apic.tmict !== 0 || timer.tscdeadline !== 0)) spec.timer_mode_breaks++;
   timer.timer_mode = mode;
   limit_periodic_timer_frequency(m, vcpu);
 });
@@ -197,7 +199,9 @@ export const __start_apic_timer = kvm(
   file,
   function* __start_apic_timer(m: Machine, vcpu: number, countRegister: number) {
     yield m.step('pending = 0');
-    m.vcpu[vcpu]!.apic.lapic_timer.pending = 0;
+    const { apic, spec } = m.vcpu[vcpu]!;
+    apic.lapic_timer.pending = 0;
+    if (!spec.timer_open) spec.timer_open = true;
     if (countsDown(m, vcpu)) {
       yield m.step('period and expiry from the counts');
       if (!set_target_expiration(m, vcpu, countRegister)) return;
@@ -224,7 +228,9 @@ export const kvm_set_lapic_tscdeadline_msr = kvm(
     if (!kvm_apic_hw_enabled(m, vcpu) || !apic_lvtt_tscdeadline(m, vcpu)) return;
     yield* hrtimer_cancel(m, vcpu);
     yield m.step('write the deadline');
-    m.vcpu[vcpu]!.apic.lapic_timer.tscdeadline = deadline;
+    const { apic, spec } = m.vcpu[vcpu]!;
+    apic.lapic_timer.tscdeadline = deadline;
+    if (!apic_lvtt_tscdeadline(m, vcpu)) spec.timer_mode_breaks++;
     yield* start_apic_timer(m, vcpu);
   },
 );

@@ -116,10 +116,12 @@ export const kvm_inject_apic_timer_irqs = kvm(
 export const apic_timer_expired = kvm(
   file,
   function* apic_timer_expired(m: Machine, vcpu: number, fromTimer: boolean) {
-    const { apic } = m.vcpu[vcpu]!;
+    const { apic, spec } = m.vcpu[vcpu]!;
     const timer = apic.lapic_timer;
     yield m.step('is an expiry pending?');
     if (timer.pending !== 0 && m.on('timer-pending-guard')) return;
+    if (spec.timer_open) spec.timer_open = false;
+    else spec.double_expiries++;
     if (apic_lvtt_tscdeadline(m, vcpu) || timer.hv_timer_in_use) {
       yield m.step('expired_tscdeadline = tscdeadline');
       timer.expired_tscdeadline = timer.tscdeadline;

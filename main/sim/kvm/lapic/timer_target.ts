@@ -87,7 +87,9 @@ export const update_target_expiration = (m: Machine, vcpu: number, oldDivisor: n
 
 /** The next expiry of a periodic timer; those that were missed collapse into one, now. */
 export const advance_periodic_target_expiration = (m: Machine, vcpu: number): void => {
-  const timer = m.vcpu[vcpu]!.apic.lapic_timer;
+  const { apic, spec } = m.vcpu[vcpu]!;
+  const timer = apic.lapic_timer;
+  if (!spec.timer_open) spec.timer_open = true;
   timer.target_expiration = Math.max(timer.target_expiration + timer.period, m.vm.now);
   const left = timer.target_expiration - m.vm.now;
   timer.tscdeadline = kvm_read_l1_tsc(m) + nsec_to_cycles(m, left);

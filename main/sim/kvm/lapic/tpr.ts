@@ -13,6 +13,16 @@ export const report_tpr_access = (m: Machine, vcpu: number): void => {
   kvm_make_request(m, vcpu, KVM_REQ.REPORT_TPR_ACCESS);
 };
 
+/** KVM_TPR_ACCESS_REPORTING. @omits flags, which have to be 0 */
+export const vcpu_ioctl_tpr_access_reporting = kvm(
+  'arch/x86/kvm/x86.c',
+  function* vcpu_ioctl_tpr_access_reporting(m: Machine, vcpu: number, enabled: boolean) {
+    yield m.step('tpr_access_reporting = {enabled}', enabled ? 1 : 0);
+    m.vcpu[vcpu]!.tpr_access_reporting = enabled;
+    return 0;
+  },
+);
+
 /** Writes the TPR and what follows from it. */
 export const apic_set_tpr = kvm(
   file,

@@ -97,7 +97,12 @@ export const kvm_lapic_sync_to_vapic = kvm(
     yield* apic_sync_pv_eoi_to_guest(m, vcpu);
     if (!target.apic_attention.has(apicAttention.CHECK_VAPIC)) return;
     yield m.step('read TPR, IRR and ISR');
-    yield* kvm_write_guest_cached(m, target.apic.vapic_cache, 4, vapicWord(m, vcpu));
+    const word = vapicWord(m, vcpu);
+    const { apic, spec } = target;
+    const result: number = yield* kvm_write_guest_cached(m, apic.vapic_cache, 4, word);
+    if (result < 0) return;
+    spec.vapic_word = word;
+    spec.vapic_synced = true;
   },
 );
 
@@ -105,7 +110,8 @@ export const kvm_lapic_sync_to_vapic = kvm(
 export const kvm_lapic_sync_from_vapic = kvm(
   file,
   function* kvm_lapic_sync_from_vapic(m: Machine, vcpu: number) {
-    const { apic, apic_attention } = m.vcpu[vcpu]!;
+    const { apic, apic_attention, spec } = m.vcpu[vcpu]!;
+    if (spec.vapic_synced) spec.vapic_synced = false;
     if (apic_attention.has(apicAttention.PV_EOI_PENDING)) {
       yield* apic_sync_pv_eoi_from_guest(m, vcpu);
     }

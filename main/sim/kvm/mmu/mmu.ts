@@ -27,6 +27,7 @@ import { type Body, kvm, type Machine, MachineLimit } from '../../steps.ts';
 import { EFAULT } from '../errno.ts';
 import { kvm_make_all_cpus_request } from '../kvm_main.ts';
 import { mmu_invalidate_retry_gfn } from '../mmu_invalidate.ts';
+import { kvm_release_page_dirty } from '../pages.ts';
 
 const file = 'arch/x86/kvm/mmu/mmu.c';
 
@@ -169,7 +170,8 @@ function* resolve(m: Machine, vcpuIndex: number, gfn: number, l1Gfn: number): Bo
   yield m.step('unlock mmu_lock');
   read_unlock_mmu(m);
   yield m.step('release pfn {pfn}', pfn);
-  put_page(m, pfn);
+  if (stale) put_page(m, pfn);
+  else kvm_release_page_dirty(m, pfn);
   return stale ? RET_PF.RETRY : RET_PF.FIXED;
 }
 

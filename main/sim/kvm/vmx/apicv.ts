@@ -106,10 +106,12 @@ export const vmx_apicv_pre_state_restore = kvm(
   file,
   function* vmx_apicv_pre_state_restore(m: Machine, vcpu: number) {
     if (!m.on('pir-drop-on-restore')) return;
-    const { pi_desc } = m.vcpu[vcpu]!;
+    const { pi_desc, spec } = m.vcpu[vcpu]!;
     yield m.step('clear ON');
     if (pi_desc.on) pi_desc.on = false;
+    spec.harvesting++;
     yield m.step('PIR = 0');
     pi_desc.pir.clearAll();
+    spec.harvesting--;
   },
 );

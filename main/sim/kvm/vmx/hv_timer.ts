@@ -22,7 +22,8 @@ const vmx_set_hv_timer = (m: Machine, vcpu: number, deadline: number): HvTimer =
   const target = m.vcpu[vcpu]!;
   const advance = nsec_to_cycles(m, target.apic.lapic_timer.timer_advance_ns);
   const delta = Math.max(0, deadline - kvm_read_l1_tsc(m) - advance);
-  if (delta / cpu_preemption_timer_multi > timerSoftDisabled) return hvTimer.TOO_FAR;
+  const count = Math.floor(delta / cpu_preemption_timer_multi);
+  if (count > timerSoftDisabled) return hvTimer.TOO_FAR;
   target.hv_deadline_tsc = rdtsc(m) + delta;
   return delta === 0 ? hvTimer.EXPIRED : hvTimer.SET;
 };

@@ -4,16 +4,13 @@
  */
 import { smp_send_notification } from '../../host/irq.ts';
 import { wakeupLockFree } from '../../host/locks.ts';
-import { POSTED_INTR_VECTOR, POSTED_INTR_WAKEUP_VECTOR } from '../../state/pi_desc.ts';
+import { ndstOfCpu, POSTED_INTR_VECTOR, POSTED_INTR_WAKEUP_VECTOR } from '../../state/pi_desc.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { type Body, kvm, type Machine } from '../../steps.ts';
 import { kvm_make_all_cpus_request, kvm_vcpu_wake_up } from '../kvm_main.ts';
 import { vmx_interrupt_blocked } from './blocked.ts';
 
 const file = 'arch/x86/kvm/vmx/posted_intr.c';
-
-/** NDST of a CPU while the host is in xAPIC mode: its APIC ID in bits 15:8. */
-export const ndstOfCpu = (cpu: number): number => (cpu << 8) & 0xff00;
 
 interface Control {
   readonly nv: number;
@@ -26,7 +23,7 @@ interface Control {
  * store (`pi-control-cmpxchg` off) ON becomes what it was when the word was read.
  */
 function* writeControl(m: Machine, vcpu: number, { nv, ndst, sn }: Control): Body<void> {
-  const { pi_desc } = m.vcpu[vcpu]!;
+  const { pi_desc, spec } = m.vcpu[vcpu]!;
   let on = false;
   const whole = !m.on('pi-control-cmpxchg');
   if (whole) {
@@ -38,20 +35,29 @@ function* writeControl(m: Machine, vcpu: number, { nv, ndst, sn }: Control): Bod
   pi_desc.ndst = ndst;
   if (pi_desc.sn !== sn) pi_desc.sn = sn;
   if (whole && pi_desc.on !== on) pi_desc.on = on;
+  if (spec.in_pi_switch) spec.in_pi_switch = false;
 }
+
+/** The vCPU joins the list of a CPU, or (−1) leaves it. */
+const moveTo = (m: Machine, vcpu: number, cpu: number, next: number): void => {
+  const target = m.vcpu[vcpu]!;
+  const holder = m.cpu[cpu]!.wakeup_vcpus_on_cpu_lock;
+  if (holder !== 0 && holder !== m.current + 1) m.vm.spec.torn_wakeup_lists++;
+  target.on_wakeup_list = next;
+  target.spec.in_pi_switch = true;
+};
 
 /** Changes the list of a CPU under its lock. */
 function* changeList(m: Machine, vcpu: number, cpu: number, next: number): Body<void> {
-  const target = m.vcpu[vcpu]!;
   if (next < 0 && !m.on('wakeup-list-prev-cpu-lock')) {
     yield m.step('leave the wake-up list of CPU {cpu}, without its lock', cpu);
-    target.on_wakeup_list = next;
+    moveTo(m, vcpu, cpu, next);
     return;
   }
   yield m.park('lock the wake-up list', wakeupLockFree, cpu);
   m.cpu[cpu]!.wakeup_vcpus_on_cpu_lock = m.current + 1;
   yield m.step('change the wake-up list of CPU {cpu}', cpu);
-  target.on_wakeup_list = next;
+  moveTo(m, vcpu, cpu, next);
   yield m.step('unlock the wake-up list');
   m.cpu[cpu]!.wakeup_vcpus_on_cpu_lock = 0;
 }

@@ -11,7 +11,14 @@ import { KVM_REQ } from '../../state/requests.ts';
 import { vcpuMode } from '../../state/vcpu.ts';
 import { pinControl } from '../../state/vmcs.ts';
 import { kvm, type Machine, type Steps } from '../../steps.ts';
-import { kvm_make_request, kvm_vcpu_kick, kvm_vcpu_wake_up, noteDecided } from '../kvm_main.ts';
+import {
+  drainStoreBuffer,
+  kvm_make_request,
+  kvm_vcpu_kick,
+  kvm_vcpu_wake_up,
+  noteDecided,
+  noteVisible,
+} from '../kvm_main.ts';
 import { apic_find_highest_irr, apic_set_irr } from '../lapic/priority.ts';
 
 const file = 'arch/x86/kvm/vmx/vmx.c';
@@ -91,29 +98,44 @@ const vmx_deliver_nested_posted_interrupt = kvm(
 export const __vmx_deliver_posted_interrupt = kvm(
   'arch/x86/kvm/vmx/common.h',
   function* __vmx_deliver_posted_interrupt(m: Machine, vcpu: number, vector: number) {
-    const { pi_desc } = m.vcpu[vcpu]!;
+    const { pi_desc, spec } = m.vcpu[vcpu]!;
     if (!m.on('pir-before-on')) {
       yield m.step('set ON');
       const wasOn = pi_desc.on;
       pi_desc.on = true;
+      spec.notifying++;
       yield m.step('set vector {vector} in PIR', vector);
       pi_desc.pir.set(vector);
+      noteVisible(m, vcpu, vector);
       if (!wasOn) yield* kvm_vcpu_trigger_posted_interrupt(m, vcpu, POSTED_INTR_VECTOR);
+      spec.notifying--;
       return;
     }
     yield m.step('set vector {vector} in PIR', vector);
-    if (pi_desc.pir.set(vector)) return;
+    const posted = pi_desc.pir.set(vector);
+    noteVisible(m, vcpu, vector);
+    if (posted) return;
+    spec.posting++;
     if (!m.on('on-before-ipi')) {
+      yield m.step('is ON set? if not, notify before it is');
+      if (pi_desc.on) {
+        spec.posting--;
+        return;
+      }
       yield* kvm_vcpu_trigger_posted_interrupt(m, vcpu, POSTED_INTR_VECTOR);
       yield m.step('set ON');
       pi_desc.on = true;
+      spec.posting--;
       return;
     }
     yield m.step('set ON');
+    spec.posting--;
     if (pi_desc.on) return;
     pi_desc.on = true;
+    spec.notifying++;
     // ON is set before mode is read: vcpu_enter_guest() writes mode, then reads ON.
     yield* kvm_vcpu_trigger_posted_interrupt(m, vcpu, POSTED_INTR_VECTOR);
+    spec.notifying--;
   },
 );
 
@@ -134,10 +156,13 @@ export const vmx_deliver_interrupt = kvm(
   file,
   function* vmx_deliver_interrupt(m: Machine, vcpu: number, vector: number) {
     if ((yield* vmx_deliver_posted_interrupt(m, vcpu, vector)) === 0) return;
+    const { spec } = m.vcpu[vcpu]!;
+    spec.accepting++;
     yield* apic_set_irr(m, vcpu, vector);
     yield m.step('make EVENT');
     kvm_make_request(m, vcpu, KVM_REQ.EVENT);
     yield* kvm_vcpu_kick(m, vcpu);
+    spec.accepting--;
   },
 );
 
@@ -236,24 +261,34 @@ export const vmx_hwapic_isr_update = (m: Machine, vcpu: number, max: number): vo
 };
 
 /**
+ * Does KVM look into PIR? Before 37c4dbf337c5 it did so for a vCPU with APICv on only, wherever it
+ * asks for the highest requested vector: what was posted without APICv waited.
+ */
+export const syncsPir = (m: Machine, vcpu: number): boolean =>
+  m.vm.enable_apicv && (m.vcpu[vcpu]!.apic.apicv_active || m.on('sync-pir-when-inhibited'));
+
+/**
  * Harvests posted interrupts into IRR, so that the next entry delivers them; gives the highest
  * requested vector, −1 for none.
  */
 export const vmx_sync_pir_to_irr = kvm(
   file,
   function* vmx_sync_pir_to_irr(m: Machine, vcpu: number) {
-    const { pi_desc, apic, guest_mode } = m.vcpu[vcpu]!;
+    const { pi_desc, apic, guest_mode, spec } = m.vcpu[vcpu]!;
     // PIR of a TD is taken by the CPU inside it (vt_sync_pir_to_irr).
     if (apic.guest_apic_protected) return -1;
     yield m.step('is ON set?');
     let max: number;
     let got = false;
     if (pi_desc.on) {
+      // What follows is a locked instruction: nothing stays in the store buffer behind it.
+      drainStoreBuffer(m, vcpu);
       const late = !m.on('clear-on-before-harvest');
       if (!late) {
         yield m.step('clear ON');
         pi_desc.on = false;
       }
+      spec.harvesting++;
       const result: number = yield* kvm_apic_update_irr(m, vcpu);
       max = maxOf(result);
       got = updatedOf(result);
@@ -261,6 +296,7 @@ export const vmx_sync_pir_to_irr = kvm(
         yield m.step('clear ON');
         pi_desc.on = false;
       }
+      spec.harvesting--;
     } else {
       max = apic_find_highest_irr(m, vcpu);
     }

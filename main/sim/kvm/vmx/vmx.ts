@@ -13,6 +13,7 @@ import { type Body, kvm, type Machine } from '../../steps.ts';
 import { kvm_make_request } from '../kvm_main.ts';
 import { activeMmu, gfn_to_memslot, hvaInSlot } from '../mmu/mmu.ts';
 import { mmu_invalidate_retry_gfn } from '../mmu_invalidate.ts';
+import { kvm_release_page_clean } from '../pages.ts';
 import { canWriteVmcs01 } from './apicv.ts';
 
 const file = 'arch/x86/kvm/vmx/vmx.c';
@@ -57,6 +58,12 @@ function* reloadUnchecked(m: Machine, vcpuIndex: number): Body<void> {
 const privateSlot = (m: Machine): number =>
   m.vm.memslot.findIndex((slot) => slot.used && slot.id === APIC_ACCESS_PAGE_PRIVATE_MEMSLOT);
 
+/** The notifier makes KVM load the page again if it moves: nothing keeps it where it is. */
+function* release(m: Machine, pfn: number): Body<void> {
+  yield m.step('release pfn {pfn}', pfn);
+  kvm_release_page_clean(m, pfn);
+}
+
 /** With the retry check of 878940b33d76: an invalidation under way asks again instead. */
 function* reloadChecked(m: Machine, vcpuIndex: number): Body<void> {
   yield m.step('find the private memslot by its id');
@@ -79,15 +86,17 @@ function* reloadChecked(m: Machine, vcpuIndex: number): Body<void> {
     yield m.step('VMWRITE APIC_ACCESS_ADDR = pfn {pfn}', pfn);
     m.vcpu[vcpuIndex]!.vmcs01.apic_access_addr = pfn_to_hpa(pfn);
   }
+  // 775bc098657b removed the flush; a retry never reached it.
+  const flush = m.on('reload-flush-current');
+  if (!flush) yield* release(m, pfn);
   yield m.step('unlock mmu_lock');
   read_unlock_mmu(m);
-  // 775bc098657b removed the flush; a retry never reached it.
-  if (m.on('reload-flush-current') && !retry) {
+  if (!flush) return;
+  if (!retry) {
     yield m.step('flush the current EP4TA');
     vmx_flush_tlb_current(m, vcpuIndex);
   }
-  yield m.step('release pfn {pfn}', pfn);
-  put_page(m, pfn);
+  yield* release(m, pfn);
 }
 
 /**

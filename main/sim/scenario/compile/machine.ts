@@ -23,6 +23,7 @@ export interface MachineKey {
     | 'preemption-timer'
     | 'pi-inject-timer'
     | 'hlt-in-guest'
+    | 'mwait-in-guest'
     | 'ipiv'
     | 'td'
     | 'slot-pages'
@@ -147,6 +148,12 @@ export const machineKeys: readonly MachineKey[] = [
     values: ['on', 'off'],
     usual: 'off',
     doc: 'KVM_X86_DISABLE_EXITS_HLT: a guest that halts stays on its CPU',
+  },
+  {
+    key: 'mwait-in-guest',
+    values: ['on', 'off'],
+    usual: 'off',
+    doc: 'KVM_X86_DISABLE_EXITS_MWAIT: the VMX preemption timer cannot stand in for the hrtimer',
   },
   {
     key: 'ipiv',
@@ -384,6 +391,7 @@ const wordsOfVm: readonly (readonly [MachineKey['key'], string, Partial<VmConfig
   ['preemption-timer', 'on', { preemptionTimer: true }],
   ['pi-inject-timer', 'on', { piInjectTimer: true }],
   ['hlt-in-guest', 'on', { hltInGuest: true }],
+  ['mwait-in-guest', 'on', { mwaitInGuest: true }],
   ['ipiv', 'on', { ipiv: true }],
   ['x2apic-ids', '32bit', { x2apic32bitIds: true }],
   ['broadcast-quirk', 'off', { x2apicBroadcastQuirkDisabled: true }],

@@ -23,7 +23,7 @@ export const actorHelp = [
       level: '`enterGuest` and `leaveGuest`: VM entry and VM exit',
       pc:
         '`guestInstruction`, `skipLoops`, what emulates an instruction for the guest ' +
-        '(`x86_emulate_instruction`, `complete_emulated_mmio`, ' +
+        '(`x86_emulate_instruction`, `complete_emulated_mmio`, `handle_apic_access`, ' +
         '`handle_fastpath_set_msr_irqoff`, ' +
         '`kvm_emulate_rdmsr`, `kvm_emulate_wrmsr`, `kvm_emulate_halt`, ' +
         '`kvm_emulate_hypercall`, of VMX instructions `skipInstruction`), between L1 and L2 ' +

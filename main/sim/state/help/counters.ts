@@ -107,6 +107,7 @@ export const countersHelp = [
       undecided:
         'set by `kvm_make_request`, cleared by `kvm_vcpu_kick` and ' +
         '`kvm_vcpu_trigger_posted_interrupt`',
+      level: '`__apic_accept_irq`',
     },
   ),
   helpFor(
@@ -122,6 +123,31 @@ export const countersHelp = [
       extints_lost: '`vmx_check_nested_events`, of an ExtINT that it took before it could exit',
       block_ebusy: '`vcpu_block`, with block-ignore-ebusy off',
       vmcs12_foreign_reads: '`notificationOfL2`, with nested-pi-cached-nv off',
+      posting: '`__vmx_deliver_posted_interrupt`, `ipiVirtualization`',
+      harvesting:
+        '`vmx_sync_pir_to_irr`, `postedInterruptProcessing`, `vmx_apicv_pre_state_restore`',
+      notifying:
+        '`__vmx_deliver_posted_interrupt`, `postInterrupt` of the IOMMU, `ipiVirtualization`',
+      in_pi_load: 'set by `kvm_sched_in`, cleared by `kvm_arch_vcpu_load`',
+      in_pi_switch: 'set by `changeList`, cleared by `writeControl`',
+      accepting: '`vmx_deliver_interrupt`',
+      irr_hint_open: '`apic_set_irr`, `apic_clear_irr`, `kvm_apic_set_state`',
+      ppr_update: '`__apic_update_ppr`',
+      wrong_eois: '`apic_set_eoi`, `eoiVirtualization`',
+      lvts_to_mask:
+        'set by `kvm_lapic_reg_write`, cleared by `apic_set_spiv` and `kvm_apic_set_state`',
+      untimely_tmr: '`noteVisible`, as a sender sets the vector in PIR or IRR',
+      sipi_vector: '`__apic_accept_irq`',
+      sipi_stored: '`__apic_accept_irq`',
+      sipis_after_init: '`__apic_accept_irq`',
+      timer_open:
+        'set by `__start_apic_timer` and `advance_periodic_target_expiration`, cleared by ' +
+        '`apic_timer_expired`',
+      double_expiries: '`apic_timer_expired`',
+      timer_mode_breaks: '`apic_update_lvtt`, `kvm_set_lapic_tscdeadline_msr`',
+      vapic_word: '`kvm_lapic_sync_to_vapic`',
+      vapic_synced: 'set by `kvm_lapic_sync_to_vapic`, cleared by `kvm_lapic_sync_from_vapic`',
+      extints: 'raised by `kvm_cpu_get_extint`, lowered by `kvm_check_and_inject_events`',
     },
   ),
   helpFor(
@@ -193,6 +219,10 @@ export const countersHelp = [
       unlocked_gpc_uses: '`nested_lock_pi_desc`, `nested_lock_vapic` with gpc-use-under-lock off',
       oom_kicks: '`gfn_to_pfn_cache_invalidate_start`',
       shared_contexts: '`kvm_nested_context_load`',
+      apicv_followers: '`__kvm_vcpu_update_apicv`',
+      reasons_while_followed: '`__kvm_set_or_clear_apicv_inhibit`',
+      torn_wakeup_lists: '`changeList`',
+      map_restarts: '`kvm_recalculate_apic_map`',
     },
   ),
 ];

@@ -25,8 +25,12 @@ export const hostHelp = [
         by: 'set by `alloc_page`, cleared by `disown_page` of memory that has none',
         source: 'pfn_valid(), include/linux/mmzone.h; the model: main/sim/host/frames.ts',
       },
-      dirty: 'set by `kvm_vcpu_unmap` of what was writable, cleared by `alloc_page`',
-      accessed: 'set by `kvm_vcpu_unmap`, cleared by `alloc_page`',
+      dirty:
+        'cleared by `alloc_page`, set by `kvm_tdp_page_fault` (kvm_release_page_dirty), ' +
+        '`kvm_vcpu_unmap` of what was writable',
+      accessed:
+        'cleared by `alloc_page`, set by `kvm_tdp_page_fault`, `kvm_vcpu_unmap` and ' +
+        '`vmx_set_apic_access_page_addr` (kvm_release_page_clean)',
       tag: { by: '`copy_page`', source: 'the model: main/sim/host/frames.ts' },
       data: {
         by:

@@ -284,7 +284,8 @@ export const lapicHelp = [
       timer_advance_ns: 'set at creation (1000); `adjust_lapic_timer_advance` learns',
       pending:
         'set by `apic_timer_expired`; cleared by `kvm_inject_apic_timer_irqs`, ' +
-        '`__start_apic_timer`, `cancel_apic_timer` and `kvm_lapic_reset`',
+        '`__start_apic_timer`, `cancel_apic_timer`, `kvm_lapic_reg_write` (SPIV) and ' +
+        '`kvm_lapic_reset`',
       hv_timer_in_use: 'set by `start_hv_timer`, cleared by `cancel_hv_timer`',
     },
   ),

@@ -21,6 +21,10 @@ export const vcpuHelp = [
     { source: 'struct kvm_vcpu, include/linux/kvm_host.h' },
     {
       vcpu_id: 'set at creation; the kernel: kvm_vm_ioctl_create_vcpu',
+      mode_buffered: {
+        by: '`vcpu_enter_guest` without mode-store-mb; cleared when the store reaches memory',
+        source: 'the model: the store buffer of the CPU, main/sim/kvm/x86.ts',
+      },
       mode:
         'the vCPU in `vcpu_enter_guest`; IN to EXITING also others, in ' +
         '`kvm_vcpu_exiting_guest_mode`',
@@ -123,9 +127,7 @@ export const vcpuHelp = [
         source: `pv of ${arch}`,
       },
       tpr_access_reporting: {
-        by:
-          'set at creation; the kernel: kvm_vcpu_ioctl_x86_tpr_access_reporting ' +
-          '(KVM_TPR_ACCESS_REPORTING)',
+        by: '`vcpu_ioctl_tpr_access_reporting` (KVM_TPR_ACCESS_REPORTING)',
         source: arch,
       },
       guest_debug_blockirq: {
@@ -255,7 +257,6 @@ export const vcpuHelp = [
           '`handle_vmread`',
         source: 'the model: EDX',
       },
-      gpa: { by: 'nobody yet: handlers decode the instruction', source: 'the model' },
       rflags_if: {
         by:
           '`guestInstruction` (STI, CLI, and IRET from a handler), `takeInterrupt`, ' +

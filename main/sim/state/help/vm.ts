@@ -23,7 +23,8 @@ export const vmHelp = [
       },
       apic_access_memslot_inhibited: { by: '`kvm_inhibit_apic_access_page`', source: arch },
       slots_lock: '`kvm_vm_ioctl_set_memory_region`, `kvm_inhibit_apic_access_page`',
-      mn_invalidate_lock: 'nobody: a step of the notifier holds it from beginning to end',
+      mn_invalidate_lock:
+        '`kvm_swap_active_memslots`; where the notifier has it, one step takes and releases it',
       mmu_invalidate_seq:
         '`kvm_mmu_notifier_invalidate_range_end`, `kvm_zap_gfn_range` ' +
         '(kvm_mmu_invalidate_end)',

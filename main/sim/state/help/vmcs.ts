@@ -114,8 +114,8 @@ export const vmcsHelp = [
       },
       guest_activity_state: {
         by:
-          'the CPU (`setActivity`): HLT, and an interrupt that ends it; `kvm_vcpu_reset`; ' +
-          'of L2 `prepare_vmcs02`',
+          'the CPU (`setActivity`): HLT, and an interrupt that ends it; `kvm_vcpu_reset`, ' +
+          '`vmx_inject_irq`; of L2 `prepare_vmcs02`',
         source: 'SDM 25.4.2',
       },
       exit_qualification: {

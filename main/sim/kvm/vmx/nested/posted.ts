@@ -1,10 +1,10 @@
 /** Posted interrupts of L2 in software: what a notification left to do, and what wakes L2. */
-import { classOf } from '../../../hw/apic_virtualization.ts';
 import { readFrame, readPhysical, writePhysical } from '../../../hw/memory.ts';
 import { ON, offsetOfControl } from '../../../hw/posted_interrupts.ts';
 import { rviOf, secondaryOn, setRvi } from '../../../hw/vmcs.ts';
 import { APIC_PROCPRI } from '../../../state/apicdef.ts';
 import { pfn_to_hpa } from '../../../state/machine.ts';
+import { classOf } from '../../../state/priority.ts';
 import { KVM_REQ } from '../../../state/requests.ts';
 import { kvmExit } from '../../../state/vcpu.ts';
 import { secondaryControl } from '../../../state/vmcs.ts';

@@ -1,0 +1,100 @@
+/** No interrupt waits for ever while its vCPU could take it. */
+import type { VcpuView } from '../../state/machine.ts';
+import { KVM_REQ } from '../../state/requests.ts';
+import { taskState } from '../../state/vcpu.ts';
+import { interruptibility, interruptShadow } from '../../state/vmcs.ts';
+import type { Check } from '../check.ts';
+import { hex, isOpenFor, isOpenForReads, isPresent, violated } from '../violation.ts';
+
+export const inv_pi_not_lost: Check = {
+  id: 'inv-pi-not-lost',
+  when: 'quiet',
+  per: 'vcpu',
+  summary:
+    'once nobody can move, no vector is left in PIR that a vCPU at rest in its guest, or asleep, ' +
+    'could take',
+  why: 'the interrupt has been posted, and nobody will ever look',
+  races: ['R20', 'R21', 'R22', 'R23', 'R24', 'R25', 'R26', 'R27'],
+  reads: [
+    'vcpu[*].pi_desc.pir',
+    'vcpu[*].non_root',
+    'vcpu[*].task_state',
+    'vcpu[*].guest_mode',
+    'vcpu[*].apic_base',
+    ...isOpenForReads,
+  ],
+  broken(m, index) {
+    const vcpu = m.vcpu[index]!;
+    const highest = vcpu.pi_desc.pir.highest();
+    if (highest < 0 || vcpu.guest_mode || !isPresent(vcpu)) return undefined;
+    const atRest = vcpu.non_root || vcpu.task_state === taskState.BLOCKED;
+    if (!atRest || !isOpenFor(vcpu, highest)) return undefined;
+    return violated(
+      `vector ${hex(highest)} stays in PIR of vCPU ${index}, which could take it`,
+      `vcpu[${index}].pi_desc.pir`,
+      `vcpu[${index}].pi_desc.on`,
+    );
+  },
+};
+
+/** An event that ends the sleep of a vCPU whatever its APIC says. */
+const eventOf = ({
+  apic,
+  requests,
+  nmi_pending,
+  smi_pending,
+  vmcs01,
+  in_smm,
+  nested,
+}: VcpuView) => {
+  const nmisHeld = interruptShadow | interruptibility.NMI;
+  const nmiOpen = (vmcs01.guest_interruptibility & nmisHeld) === 0;
+  if (apic.pending_events.any() && !in_smm && !nested.vmxon) return 'INIT or SIPI';
+  if (requests.has(KVM_REQ.NMI) || (nmi_pending > 0 && nmiOpen)) return 'an NMI';
+  if (requests.has(KVM_REQ.SMI) || (smi_pending && !in_smm)) return 'an SMI';
+  return undefined;
+};
+
+export const inv_blocked_has_no_irq: Check = {
+  id: 'inv-blocked-has-no-irq',
+  when: 'quiet',
+  per: 'vcpu',
+  summary:
+    'once nobody can move, and so no wake-up is in flight, a vCPU that sleeps, in KVM or halted in ' +
+    'its guest, has nothing pending that it could take: no vector in IRR or PIR; asleep in KVM, no ' +
+    'INIT, SIPI, NMI, SMI either',
+  why: 'the guest hangs in HLT although its interrupt is there',
+  races: ['R26', 'R29', 'R37'],
+  reads: [
+    'vcpu[*].task_state',
+    'vcpu[*].non_root',
+    'vcpu[*].guest_mode',
+    'vcpu[*].apic_base',
+    'vcpu[*].apic.irr',
+    'vcpu[*].apic.pending_events',
+    'vcpu[*].pi_desc.pir',
+    'vcpu[*].requests',
+    'vcpu[*].nmi_pending',
+    'vcpu[*].smi_pending',
+    'vcpu[*].in_smm',
+    'vcpu[*].nested.vmxon',
+    ...isOpenForReads,
+  ],
+  broken(m, index) {
+    const vcpu = m.vcpu[index]!;
+    const { apic, pi_desc, task_state, non_root, guest_mode } = vcpu;
+    const asleep = task_state === taskState.BLOCKED;
+    if ((!asleep && !non_root) || guest_mode) return undefined;
+    const highest = Math.max(apic.irr.highest(), pi_desc.pir.highest());
+    const takes = highest >= 0 && isPresent(vcpu) && isOpenFor(vcpu, highest);
+    const found = asleep ? eventOf(vcpu) : undefined;
+    const event = found ?? (takes ? `vector ${hex(highest)}` : undefined);
+    if (event === undefined) return undefined;
+    return violated(
+      `vCPU ${index} sleeps with ${event} pending`,
+      `vcpu[${index}].task_state`,
+      `vcpu[${index}].apic.irr`,
+      `vcpu[${index}].pi_desc.pir`,
+    );
+  },
+};
