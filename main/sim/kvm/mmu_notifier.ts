@@ -96,6 +96,7 @@ const invalidate_range_start = kvm(
       mnInvalidateLockFree,
     );
     m.vm.mn_active_invalidate_count++;
+    m.vm.spec.held[m.current]!.notifying++;
     // Without nesting nobody in this VM has caches, and the list is empty.
     if (m.vm.enable_vmx) yield* gfn_to_pfn_cache_invalidate_start(m, hva, mayBlock);
     const slot = slotOfHva(m, hva);
@@ -127,6 +128,7 @@ const invalidate_range_end = kvm(
       mnInvalidateLockFree,
     );
     vm.mn_active_invalidate_count--;
+    vm.spec.held[m.current]!.notifying--;
   },
 );
 

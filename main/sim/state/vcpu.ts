@@ -80,6 +80,7 @@ export const VcpuStat = record('kvm_vcpu_stat', 'cost counters of a vCPU', {
   hostmap_pins: counter('pages of L1 pinned by kvm_vcpu_map'),
   gpc_final_check_fails: counter('entries cancelled because a cache was not valid'),
   get_nested_state_pages: counter('GET_NESTED_STATE_PAGES requests handled'),
+  vmcs01_guard_switches: counter('times that vmcs01 was loaded for a moment while L2 was active'),
 });
 
 export const RequestTimes = record('request_times', 'how often one request was made and taken', {
@@ -106,6 +107,17 @@ export const VcpuSpec = record('vcpu_spec', 'events that checks look for', {
   extints_lost: counter('ExtINTs that were taken and could not be given to L1 or L2'),
   block_ebusy: counter('events of a halted L2 that had to wait: KVM warns (block-ignore-ebusy)'),
   vmcs12_foreign_reads: counter('reads of cached_vmcs12 by a thread other than that of the vCPU'),
+  misdirected_vmwrites: counter('VMWRITEs meant for vmcs01 that went to vmcs02, which was loaded'),
+  l1_status_in_vmcs02: counter('times that RVI or SVI of L1 was written into vmcs02'),
+  failed_final_checks: counter(
+    'final checks in a row that found a page of L1 gone, with no cache mended in between',
+  ),
+  notifications_lost: counter('notifications for L2 that nobody will act upon'),
+  nested_notified: flag('L2 was notified, and KVM has not looked into its descriptor since'),
+  vapic_written: flag('the CPU has written the virtual-APIC page of L2 since the VM entry'),
+  pi_desc_written: flag('the CPU has written the descriptor of L2 since the VM entry'),
+  vapic_unlogged: flag('a write to the virtual-APIC page of L2 is not in the dirty log'),
+  pi_desc_unlogged: flag('a write to the descriptor of L2 is not in the dirty log'),
   kick: array(KickTime, 'actors', 'the last decision of each actor'),
   request: array(RequestTimes, requestCount, 'each request by its number'),
 });

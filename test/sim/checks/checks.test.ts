@@ -16,6 +16,7 @@ import { taskState, vcpuMode } from '#sim/state/vcpu.ts';
 import type { Machine } from '#sim/steps.ts';
 import { compileText, libraryIds, runScenario, scenarioText } from '../scenario_run.ts';
 import { begin, byHand, goOn, goTo, smallMachine } from '../small_machine.ts';
+import { nestedExcuses, nestedViolations } from './nested_violations.ts';
 
 // Work is bounded by steps and seeds; a slow computer only takes longer.
 vi.setConfig({ testTimeout: 120_000 });
@@ -78,6 +79,7 @@ const violations: Readonly<Record<string, (m: Machine) => void>> = {
   'inv-memslot-stable-in-inv': (m) => {
     m.vm.spec.slot_changes_in_invalidation++;
   },
+  ...nestedViolations,
 };
 
 /** What also excuses the state, where the invariant knows an excuse. */
@@ -175,6 +177,7 @@ const excuses: readonly (readonly [string, string, (m: Machine) => void])[] = [
       m.vcpu[0]!.spec.in_reload = true;
     },
   ],
+  ...nestedExcuses,
 ];
 
 const brokenOn = (check: Check, m: Machine): boolean => {
