@@ -15,7 +15,6 @@ const uncaught: Readonly<Record<string, string>> = {
   'apic-reload-hook=invalidate_range':
     'another way to be right: the request comes once the primary entry is gone',
   'reload-flush-current=on': 'a redundant flush is a cost; it only masks R04, which needs L2',
-  'zap-flush-all-roots=off': 'every vCPU has one root: R03 and R04 need nesting',
   'eoi-stale-tracking=off': 'a cost: EOIs exit that need not any more',
   'fastpath-exits=msr': 'another way to be right: HLT is handled with interrupts on',
   'fastpath-exits=none': 'another way to be right: every exit is handled with interrupts on',
@@ -38,7 +37,6 @@ const uncaught: Readonly<Record<string, string>> = {
   'nested-context-table=on': 'what is kept, and for how long, is a cost',
   'vtpr-late-check=on': 'the CPU has the last word',
   'dirty-mapped-pages=off': 'marks fewer pages: the CPU does not write the APIC-access page',
-  'gpc-no-pin=off': 'a reference is a cost: it holds migrations off',
 };
 
 /**
@@ -51,35 +49,21 @@ const undriven: readonly string[] = [
   'vmcs01-update-mode=defer',
   'vmcs01-update-mode=drop',
   'svi-l2-policy=defer',
-  'svi-l2-policy=write-loaded',
   'event-on-nested-entry=off',
   'event-on-nested-exit=off',
   'eoi-bitmap-defer-in-l2=off',
   'nested-pi-mb=off',
-  'nested-pi-cached-nv=off',
   'nv-irq-morph=at-entry',
   'nv-irq-morph=off',
-  'nested-has-events=off',
   'ack-after-vmcs01=off',
-  'nested-run-pending-block=off',
   'block-ignore-ebusy=off',
   'apicv-refresh-on-exit=request',
   'apic-map-maxid-monotonic=off',
   'eoi-pending-scan=kernel',
   'pir-drop-on-restore=off',
   'hostmap-pin=off',
-  'allow_unsafe_mappings=on',
-  'dirty-vmcs12-pages=off',
-  'gpc-mn-count-check=off',
   'gpc-seq-check=off',
   'gpc-refresh-mutex=off',
-  'gpc-active-after-list=off',
-  'gpc-invalid-before-unlock=off',
-  'gpc-use-under-lock=off',
-  'gpc-vcpu-kick=off',
-  'gpc-kick-wait=off',
-  'gpc-final-check=off',
-  'gpc-deactivate-on-fail=off',
 ];
 
 /** The newest kernel: every protection at its usual value. */
@@ -93,23 +77,42 @@ const broken = 'R07-k6.6-two-vcpus';
 
 const seeds = 50;
 
-/** The scenarios of the races (`R`), or of interrupts (`apic-`), without their own protections. */
+/**
+ * Races that are open in a kernel with every protection that it has. Kernels before the caches keep
+ * pages pinned: what user space puts there instead is another page (R85).
+ */
+const openNested = (profile: string): RegExp => {
+  if (profile.startsWith('gpc')) return /^R(58|78|79)-/;
+  return profile === 'k5.8' || profile === 'k6.6' ? /^R(32|58|76|78|79)-/ : /^R(58|76|78|79)-/;
+};
+
+/** Caches of L1's pages exist with the series alone: it judges their protections. */
+const kernelOf = (id: string): string => (id.startsWith('gpc-') ? 'gpc-v1' : newest.id);
+
+/** The scenarios with a prefix, without their own protections. */
 const scenariosWith = (
   prefix: string,
+  profile: string,
   setting: Readonly<Record<string, string>>,
 ): CompiledScenario[] =>
   libraryIds
-    .filter((id) => id.startsWith(prefix) && id !== broken)
+    .filter((id) => id.startsWith(prefix) && id !== broken && !openNested(profile).test(id))
     .map((id) => scenarioText(id).replaceAll(/^(set|profile) .*$/gm, ''))
-    .map((text) => compileText(text, { profile: newest.id, switches: setting }));
+    .map((text) => compileText(text, { profile, switches: setting }));
 
-/** Does the setting, in the newest kernel, break a check somewhere? */
-const caughtBy = (setting: Readonly<Record<string, string>>): string | undefined => {
-  const scenarios = scenariosWith('R', setting);
-  for (const scenario of [...scenarios, ...scenariosWith('apic-', setting)]) {
+/** Does the setting, in the kernel that judges it, break a check somewhere? */
+const caughtBy = (
+  profile: string,
+  setting: Readonly<Record<string, string>>,
+): string | undefined => {
+  const scenarios = scenariosWith('R', profile, setting);
+  const others = ['apic-', 'nested-'].flatMap((prefix) => scenariosWith(prefix, profile, setting));
+  for (const scenario of [...scenarios, ...others]) {
     const [finding] = runScenario(scenario).findings;
     if (finding !== undefined) return `${finding.check}: ${scenario.title}`;
   }
+  // In the series chance finds what is open in it.
+  if (profile !== newest.id) return undefined;
   // Twins differ in their schedules only, which a seed replaces: one of each machine is enough.
   const machines = new Map(scenarios.map((one) => [JSON.stringify(one.config), one]));
   for (const scenario of machines.values()) {
@@ -124,7 +127,7 @@ const caughtBy = (setting: Readonly<Record<string, string>>): string | undefined
 
 const offs = switches.flatMap(({ id, values }) =>
   values
-    .filter((value) => value !== newest.switches[id])
+    .filter((value) => value !== profileOf(kernelOf(id))!.switches[id])
     .map((value) => ({ id, value, name: `${id}=${value}` })),
 );
 
@@ -133,7 +136,7 @@ test.each(offs)(
   ({ id, value, name }) => {
     // The request of v4.15 and v5.8 came without the retry check: with it they are right as well.
     const without = id === 'apic-reload-hook' ? { 'apic-reload-retry': 'off' } : {};
-    const caught = caughtBy({ [id]: value, ...without });
+    const caught = caughtBy(kernelOf(id), { [id]: value, ...without });
     expect([name, caught === undefined]).toEqual([
       name,
       name in uncaught || undriven.includes(name),
@@ -190,7 +193,7 @@ test('with every protection of its kernel each profile passes what breaks the ot
     for (const id of libraryIds.filter((one) => one.startsWith('R') && one !== broken)) {
       const text = scenarioText(id).replaceAll(/^(set|profile) .*$/gm, '');
       const { findings } = runScenario(compileText(text, { profile }));
-      if (profile === 'k4.15' || opens(profile, id)) continue;
+      if (profile === 'k4.15' || opens(profile, id) || openNested(profile).test(id)) continue;
       expect([profile, id, findings.map(({ check }) => check)]).toEqual([profile, id, []]);
     }
   }

@@ -41,6 +41,30 @@ import {
   inv_seq_monotonic,
 } from './mmu/invalidation.ts';
 import { inv_no_stale_tlb } from './mmu/no_stale_tlb.ts';
+import { inv_mapping_balance, inv_pin_balance } from './nested/balance.ts';
+import { inv_vmcs12_dirty_tracked } from './nested/dirty.ts';
+import {
+  inv_gpc_hpa_coherent,
+  inv_gpc_lock_held_on_use,
+  inv_gpc_no_sleep_locked,
+  inv_gpc_on_list,
+  inv_gpc_owner,
+  inv_gpc_progress,
+  inv_no_gpc_pin,
+} from './nested/gpc.ts';
+import { inv_gpc_lock_order } from './nested/gpc_lock_order.ts';
+import {
+  inv_nested_pages_match,
+  inv_no_apic_slot_in_l2,
+  inv_vmcs02_equals_gpc,
+} from './nested/pages.ts';
+import { inv_cached_nv, inv_nested_pi_progress, inv_pi_pending_source } from './nested/posted.ts';
+import {
+  inv_run_pending,
+  inv_vmcs_loaded,
+  inv_vmcs02_only_l2_state,
+  inv_vmcs12_private,
+} from './nested/vmcs.ts';
 import { inv_blocked_has_no_irq, inv_pi_not_lost } from './posted/delivery.ts';
 import { inv_on_notified, inv_pid_ndst, inv_pid_nv, inv_pir_on } from './posted/descriptor.ts';
 
@@ -94,4 +118,25 @@ export const checks: readonly Check[] = [
   inv_vapic_sync,
   inv_pv_eoi,
   inv_extint_not_lost,
+  inv_no_apic_slot_in_l2,
+  inv_vmcs_loaded,
+  inv_vmcs02_only_l2_state,
+  inv_nested_pages_match,
+  inv_gpc_hpa_coherent,
+  inv_vmcs02_equals_gpc,
+  inv_gpc_on_list,
+  inv_gpc_lock_held_on_use,
+  inv_gpc_no_sleep_locked,
+  inv_gpc_lock_order,
+  inv_gpc_progress,
+  inv_gpc_owner,
+  inv_mapping_balance,
+  inv_pin_balance,
+  inv_no_gpc_pin,
+  inv_vmcs12_dirty_tracked,
+  inv_pi_pending_source,
+  inv_nested_pi_progress,
+  inv_run_pending,
+  inv_cached_nv,
+  inv_vmcs12_private,
 ];

@@ -1,5 +1,6 @@
 /** Locks of the kernel. They are records; waiting for one is a condition on the machine. */
 import { gpcOf } from '../state/gpc.ts';
+import { wantedLock } from '../state/vm.ts';
 import type { Machine } from '../steps.ts';
 
 /** Conditions for `park`: the lock can be taken. */
@@ -80,9 +81,21 @@ export const read_unlock_mmu = (m: Machine): void => {
   m.vm.mmu_lock.readers--;
 };
 
+/** Bookkeeping of the checks: the actor is about to wait for a lock, if it has to. */
+export const noteWanted = (m: Machine, lock: number, id = 0): void => {
+  const held = m.vm.spec.held[m.current]!;
+  held.wants = lock as typeof held.wants;
+  held.wanted = id;
+};
+const gotWanted = (m: Machine): void => {
+  const held = m.vm.spec.held[m.current]!;
+  if (held.wants !== wantedLock.NOTHING) held.wants = wantedLock.NOTHING;
+};
+
 /** Who holds one of these must not sleep: the checks count them. */
 const hold = (m: Machine): void => {
   m.vm.spec.held[m.current]!.spinning++;
+  gotWanted(m);
 };
 const release = (m: Machine): void => {
   m.vm.spec.held[m.current]!.spinning--;
@@ -91,10 +104,16 @@ const release = (m: Machine): void => {
 export const read_lock_gpc = (m: Machine, id: number): void => {
   gpcOf(m, id).lock.readers++;
   hold(m);
+  const held = m.vm.spec.held[m.current]!;
+  if (held.read_first === 0) held.read_first = id + 1;
+  else held.read_second = id + 1;
 };
 export const read_unlock_gpc = (m: Machine, id: number): void => {
   gpcOf(m, id).lock.readers--;
   release(m);
+  const held = m.vm.spec.held[m.current]!;
+  if (held.read_first === id + 1) held.read_first = 0;
+  else held.read_second = 0;
 };
 export const write_lock_gpc = (m: Machine, id: number): void => {
   gpcOf(m, id).lock.writer = m.current + 1;
@@ -103,6 +122,10 @@ export const write_lock_gpc = (m: Machine, id: number): void => {
 export const write_unlock_gpc = (m: Machine, id: number): void => {
   gpcOf(m, id).lock.writer = 0;
   release(m);
+};
+export const lock_gpc_refresh = (m: Machine, id: number): void => {
+  gpcOf(m, id).refresh_lock = m.current + 1;
+  gotWanted(m);
 };
 export const lock_gpc_list = (m: Machine): void => {
   m.vm.gpc_lock = m.current + 1;

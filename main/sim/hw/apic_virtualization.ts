@@ -1,6 +1,7 @@
 /** The virtual-APIC page as the CPU reads and writes it, and the pages that it stands for. */
 
 import { hpa_to_pfn } from '../state/machine.ts';
+import { loadedVmcs } from '../state/vcpu.ts';
 import { secondaryControl } from '../state/vmcs.ts';
 import type { Machine } from '../steps.ts';
 import { readFrame, writeFrame } from './memory.ts';
@@ -22,8 +23,16 @@ export const virtualApicFrame = (m: Machine, vcpu: number): number =>
 export const readVirtualApic = (m: Machine, vcpu: number, offset: number): number =>
   readFrame(m, virtualApicFrame(m, vcpu), offset);
 
-export const writeVirtualApic = (m: Machine, vcpu: number, offset: number, value: number): void =>
+/** Bookkeeping of the checks: no write protection of the EPT sees these writes. */
+const noteWritten = (m: Machine, vcpu: number): void => {
+  const { spec, loaded_vmcs } = m.vcpu[vcpu]!;
+  if (loaded_vmcs === loadedVmcs.VMCS02 && !spec.vapic_written) spec.vapic_written = true;
+};
+
+export const writeVirtualApic = (m: Machine, vcpu: number, offset: number, value: number): void => {
+  noteWritten(m, vcpu);
   writeFrame(m, virtualApicFrame(m, vcpu), offset, value);
+};
 
 const wordsOfVectors = 8;
 

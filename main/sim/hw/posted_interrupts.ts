@@ -1,5 +1,6 @@
 /** Posted-interrupt processing: what a notification does while the guest runs. */
 import { APIC_IRR } from '../state/apicdef.ts';
+import { loadedVmcs } from '../state/vcpu.ts';
 import { type Machine, sdm } from '../steps.ts';
 import { readVirtualApic, writeVirtualApic } from './apic_virtualization.ts';
 import { readPhysical, writePhysical } from './memory.ts';
@@ -36,13 +37,14 @@ export const postedInterruptProcessing = sdm(
   '30.6',
   function* postedInterruptProcessing(m: Machine, vcpuIndex: number, vector: number) {
     const vmcs = currentVmcs(m, vcpuIndex);
+    const { loaded_vmcs, spec } = m.vcpu[vcpuIndex]!;
     const descriptor = vmcs.posted_intr_desc_addr;
     yield m.step('acknowledge vector {vector}; clear ON', vector);
     acknowledgeVector(m, m.vcpu[vcpuIndex]!.cpu, vector);
     const control = descriptor + offsetOfControl;
     writePhysical(m, control, readPhysical(m, control) & ~ON);
-    const { spec } = m.vcpu[vcpuIndex]!;
     spec.harvesting++;
+    if (loaded_vmcs === loadedVmcs.VMCS02) spec.pi_desc_written = true;
     let highest = -1;
     for (let word = 0; word < wordsOfPir; word++) {
       const address = descriptor + 4 * word;

@@ -86,6 +86,19 @@ export function* enterGuest(m: Machine, vcpuIndex: number, program: Program): Bo
     : exitReason.NONE;
 }
 
+/** Bookkeeping of the checks: what the CPU wrote for L2 has to be in the dirty log from now on. */
+const noteWritesOfL2 = (m: Machine, vcpu: number): void => {
+  const { spec } = m.vcpu[vcpu]!;
+  if (spec.vapic_written) {
+    spec.vapic_written = false;
+    spec.vapic_unlogged = true;
+  }
+  if (spec.pi_desc_written) {
+    spec.pi_desc_written = false;
+    spec.pi_desc_unlogged = true;
+  }
+};
+
 /** The transition back to the host. Part of vmEntry. */
 export function* leaveGuest(m: Machine, vcpuIndex: number, reason: number): Body<void> {
   const vcpu = m.vcpu[vcpuIndex]!;
@@ -94,6 +107,7 @@ export function* leaveGuest(m: Machine, vcpuIndex: number, reason: number): Body
   ceaseRecognition(m, vcpuIndex);
   vcpu.non_root = false;
   vcpu.spec.left_guest++;
+  noteWritesOfL2(m, vcpuIndex);
   vcpu.stat.vm_exits++;
   vmcs.vm_exit_reason = reason;
   // The event to inject is used up: an entry that shall inject one says so again.

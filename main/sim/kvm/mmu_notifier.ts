@@ -107,6 +107,7 @@ const invalidate_range_start = kvm(
       mnInvalidateLockFree,
     );
     m.vm.mn_active_invalidate_count++;
+    m.vm.spec.held[m.current]!.notifying++;
     // Without nesting nobody in this VM has caches, and the list is empty.
     if (m.vm.enable_vmx) yield* gfn_to_pfn_cache_invalidate_start(m, hva, mayBlock);
     const slots = slotsOfHva(m, hva);
@@ -147,6 +148,7 @@ const invalidate_range_end = kvm(
     );
     vm.mn_active_invalidate_count--;
     noteEnd(m);
+    vm.spec.held[m.current]!.notifying--;
   },
 );
 

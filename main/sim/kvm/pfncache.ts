@@ -10,6 +10,8 @@ import {
   gpcRefreshLockFree,
   invalidationMoved,
   lock_gpc_list,
+  lock_gpc_refresh,
+  noteWanted,
   read_lock_gpc,
   read_unlock_gpc,
   unlock_gpc_list,
@@ -23,6 +25,7 @@ import { PAGE_SIZE } from '../state/machine.ts';
 import { mappingKind } from '../state/nested.ts';
 import { KVM_REQ_OUTSIDE_GUEST_MODE, OUTSIDE_GUEST_MODE_NO_WAIT } from '../state/requests.ts';
 import { taskState } from '../state/vcpu.ts';
+import { wantedLock } from '../state/vm.ts';
 import { type Body, kvm, type Machine } from '../steps.ts';
 import { EFAULT, EINVAL } from './errno.ts';
 import { kvm_make_vcpus_request_mask } from './kvm_main.ts';
@@ -133,6 +136,7 @@ function* unmapOld(m: Machine, old: Mapping): Body<void> {
   yield* gpc_unmap(m, old);
   if (old.kind === mappingKind.NONE || m.on('gpc-no-pin')) return;
   yield m.step('drop the reference of the cache to pfn {pfn}', old.pfn);
+  m.vm.spec.gpc_refs--;
   put_page(m, old.pfn);
 }
 
@@ -145,6 +149,7 @@ const mmu_notifier_retry_cache = (m: Machine, seq: number): boolean => {
 };
 
 function* writeLock(m: Machine, id: number): Body<void> {
+  noteWanted(m, wantedLock.GPC_WRITE, id);
   yield m.park('write_lock gpc.lock: wait for its readers', gpcLockFree, id);
   write_lock_gpc(m, id);
 }
@@ -176,13 +181,29 @@ function* lookUp(m: Machine, gpc: GpcView, old: Mapping): Body<Found> {
   return { pfn, mapping };
 }
 
+/** Bookkeeping of the checks: the next final check of the vCPU has a reason to pass. */
+const noteMended = (m: Machine, gpc: GpcView): void => {
+  const spec = m.vcpu[gpc.vcpu]?.spec;
+  if (spec !== undefined && spec.failed_final_checks > 0) spec.failed_final_checks = 0;
+};
+
+/** Bookkeeping of the checks: whether the actor repeats its look-up because of an invalidation. */
+const noteLooksAgain = (m: Machine, again: boolean): void => {
+  const held = m.vm.spec.held[m.current]!;
+  if (held.looks_again !== again) held.looks_again = again;
+};
+
 /** What was found is the cache's from now on; the notifier finds it there. Under the lock. */
 function* publish(m: Machine, gpc: GpcView, { pfn, mapping }: Found, old: Mapping): Body<void> {
   yield m.step('valid = true, pfn {pfn}', pfn);
   gpc.valid = true;
   gpc.pfn = pfn;
   setMapping(gpc, mapping);
-  if (!m.on('gpc-no-pin') && mapping.pfn !== old.pfn) return;
+  noteMended(m, gpc);
+  if (!m.on('gpc-no-pin') && mapping.pfn !== old.pfn) {
+    m.vm.spec.gpc_refs++;
+    return;
+  }
   yield m.step('release pfn {pfn}: the cache keeps no reference', pfn);
   put_page(m, pfn);
 }
@@ -210,11 +231,16 @@ const hva_to_pfn_retry = kvm(file, function* hva_to_pfn_retry(m: Machine, id: nu
     last = seq;
     found = yield* lookUp(m, gpc, old);
     yield* writeLock(m, id);
-    if (found.pfn < 0) return -EFAULT;
+    if (found.pfn < 0) {
+      noteLooksAgain(m, false);
+      return -EFAULT;
+    }
     yield m.step('pfn {pfn}: was anything invalidated since?', found.pfn);
     if (!mmu_notifier_retry_cache(m, seq)) break;
+    noteLooksAgain(m, m.vm.mn_active_invalidate_count !== 0);
     m.vm.stat.gpc_refresh_retries++;
   }
+  noteLooksAgain(m, false);
   yield* publish(m, gpc, found, old);
   return 0;
 });
@@ -266,9 +292,10 @@ const __kvm_gpc_refresh = kvm(
 
 function* lockRefresh(m: Machine, id: number): Body<void> {
   if (!m.on('gpc-refresh-mutex')) return;
+  noteWanted(m, wantedLock.GPC_REFRESH, id);
   yield m.park('lock gpc.refresh_lock', gpcRefreshLockFree, id);
   noteSleep(m);
-  gpcOf(m, id).refresh_lock = m.current + 1;
+  lock_gpc_refresh(m, id);
 }
 
 function* unlockRefresh(m: Machine, id: number): Body<void> {
@@ -286,6 +313,7 @@ export const kvm_gpc_refresh = kvm(file, function* kvm_gpc_refresh(m: Machine, i
 });
 
 function* listCache(m: Machine, id: number, on: boolean): Body<void> {
+  noteWanted(m, wantedLock.GPC_LIST);
   yield m.park('lock gpc_lock', gpcListLockFree);
   lock_gpc_list(m);
   yield m.step('cache {id}: on the list of the MMU notifier, or off it', id);
@@ -307,12 +335,14 @@ export const kvm_gpc_activate = kvm(
   function* kvm_gpc_activate(m: Machine, id: number, gpa: number) {
     m.vm.stat.gpc_activates++;
     yield* lockRefresh(m, id);
+    m.vm.spec.gpc_changes++;
     const first = !gpcOf(m, id).active;
     // A refresh must not map anything that the notifier cannot find.
     if (first && m.on('gpc-active-after-list')) yield* listCache(m, id, true);
     if (first) yield* setActive(m, id);
     const result: number = yield* __kvm_gpc_refresh(m, id, gpa);
     if (first && !m.on('gpc-active-after-list')) yield* listCache(m, id, true);
+    m.vm.spec.gpc_changes--;
     yield* unlockRefresh(m, id);
     return result;
   },
@@ -324,13 +354,16 @@ export const kvm_gpc_deactivate = kvm(file, function* kvm_gpc_deactivate(m: Mach
   yield* lockRefresh(m, id);
   if (gpc.active) {
     m.vm.stat.gpc_deactivates++;
+    m.vm.spec.gpc_changes++;
     yield* writeLock(m, id);
     yield m.step('active = valid = false; no pfn, no mapping');
     const old = mappingOf(gpc);
     gpc.active = false;
+    noteMended(m, gpc);
     purge(gpc);
     yield* writeUnlock(m, id);
     yield* listCache(m, id, false);
+    m.vm.spec.gpc_changes--;
     yield* unmapOld(m, old);
   }
   yield* unlockRefresh(m, id);
@@ -343,6 +376,7 @@ const isCovered = (gpc: GpcView, hva: number): boolean =>
 /** One cache of the list; gives the mask of the vCPU that has to leave the guest for it. */
 function* invalidateOne(m: Machine, id: number, hva: number): Body<number> {
   const gpc = gpcOf(m, id);
+  noteWanted(m, wantedLock.GPC_READ, id);
   yield m.park('read_lock gpc.lock: does it hold the page?', gpcLockReadable, id);
   read_lock_gpc(m, id);
   const covered = isCovered(gpc, hva);
@@ -369,6 +403,7 @@ function* invalidateOne(m: Machine, id: number, hva: number): Body<number> {
 export const gfn_to_pfn_cache_invalidate_start = kvm(
   file,
   function* gfn_to_pfn_cache_invalidate_start(m: Machine, hva: number, mayBlock: boolean) {
+    noteWanted(m, wantedLock.GPC_LIST);
     yield m.park('lock gpc_lock', gpcListLockFree);
     lock_gpc_list(m);
     let vcpus = 0;

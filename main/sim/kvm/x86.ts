@@ -64,8 +64,12 @@ function* kvm_invalid_nested_state(m: Machine, vcpu: number): Body<boolean> {
   const target = m.vcpu[vcpu]!;
   if (!target.guest_mode || !usesCaches(m) || !m.on('gpc-final-check')) return false;
   yield m.step('final check: was a page of L1 taken away that vmcs02 has?');
-  if (!vmx_is_nested_state_invalid(m, vcpu)) return false;
+  if (!vmx_is_nested_state_invalid(m, vcpu)) {
+    if (target.spec.failed_final_checks > 0) target.spec.failed_final_checks = 0;
+    return false;
+  }
   target.stat.gpc_final_check_fails++;
+  target.spec.failed_final_checks++;
   yield m.step('it was: make GET_NESTED_STATE_PAGES');
   kvm_make_request(m, vcpu, KVM_REQ.GET_NESTED_STATE_PAGES);
   return true;

@@ -27,3 +27,18 @@ export const gpcOf = (m: Owners, id: number): GpcView => {
     ? m.vm.nested_context[set - m.vcpu.length]!.caches[name]
     : embedded.nested.caches[name];
 };
+
+/** Where a cache is in the machine, as paths of fields say it. */
+export const gpcPath = (m: Owners, id: number): string => {
+  const set = Math.floor(id / cacheNames.length);
+  const name = cacheNames[id % cacheNames.length]!;
+  return set < m.vcpu.length
+    ? `vcpu[${set}].nested.caches.${name}`
+    : `vm.nested_context[${set - m.vcpu.length}].caches.${name}`;
+};
+
+/** The fields of every cache. */
+export const gpcFields = (field: string): readonly string[] => [
+  `vcpu[*].nested.caches.*.${field}`,
+  `vm.nested_context[*].caches.*.${field}`,
+];

@@ -83,6 +83,7 @@ export const VcpuStat = record('kvm_vcpu_stat', 'cost counters of a vCPU', {
   hostmap_pins: counter('pages of L1 pinned by kvm_vcpu_map'),
   gpc_final_check_fails: counter('entries cancelled because a cache was not valid'),
   get_nested_state_pages: counter('GET_NESTED_STATE_PAGES requests handled'),
+  vmcs01_guard_switches: counter('times that vmcs01 was loaded for a moment while L2 was active'),
 });
 
 export const RequestTimes = record('request_times', 'how often one request was made and taken', {
@@ -134,6 +135,17 @@ export const VcpuSpec = record('vcpu_spec', 'events that checks look for', {
   vapic_word: u32('the vAPIC word that KVM has written last'),
   vapic_synced: flag('it was written for the entry that comes next'),
   extints: s32('ExtINTs that were acknowledged and are not queued for injection'),
+  misdirected_vmwrites: counter('VMWRITEs meant for vmcs01 that went to vmcs02, which was loaded'),
+  l1_status_in_vmcs02: counter('times that RVI or SVI of L1 was written into vmcs02'),
+  failed_final_checks: counter(
+    'final checks in a row that found a page of L1 gone, with no cache mended in between',
+  ),
+  notifications_lost: counter('notifications for L2 that nobody will act upon'),
+  nested_notified: flag('L2 was notified, and KVM has not looked into its descriptor since'),
+  vapic_written: flag('the CPU has written the virtual-APIC page of L2 since the VM entry'),
+  pi_desc_written: flag('the CPU has written the descriptor of L2 since the VM entry'),
+  vapic_unlogged: flag('a write to the virtual-APIC page of L2 is not in the dirty log'),
+  pi_desc_unlogged: flag('a write to the descriptor of L2 is not in the dirty log'),
   kick: array(KickTime, 'actors', 'the last decision of each actor'),
   request: array(RequestTimes, requestCount, 'each request by its number'),
 });

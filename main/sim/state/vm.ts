@@ -77,8 +77,23 @@ export const OngoingRange = record(
   },
 );
 
+/** What an actor can wait for on its way through a gfn_to_pfn_cache. */
+export const wantedLock = {
+  NOTHING: 0,
+  GPC_READ: 1,
+  GPC_WRITE: 2,
+  GPC_REFRESH: 3,
+  GPC_LIST: 4,
+} as const;
+
 export const HeldLocks = record('held_locks', 'what an actor holds that it must not sleep with', {
   spinning: counter('locks of caches, and spinlocks around them'),
+  read_first: s32('cache plus 1 whose lock it holds for reading, 0: none'),
+  read_second: s32('another such cache'),
+  wants: oneOf(wantedLock, 'the lock that it waits for, or is about to take'),
+  wanted: s32('the cache whose lock that is'),
+  looks_again: flag('it repeats a look-up until mn_active_invalidate_count is 0'),
+  notifying: counter('notifier intervals that it has begun and not ended'),
 });
 
 /** Bookkeeping that only checks read: no model code decides anything on it. */
@@ -100,6 +115,8 @@ export const VmSpec = record('vm_spec', 'events that checks look for', {
   slept_locked: counter('sleeping actions of an actor that held a spinning lock'),
   slept_interruptible: counter('sleeping actions of a vCPU that was about to sleep already'),
   unlocked_gpc_uses: counter('uses of the mapping of a cache without its lock'),
+  gpc_changes: counter('actors that take a cache into use or give it up'),
+  gpc_refs: counter('references to frames that caches keep'),
   oom_kicks: counter('vCPUs in the guest that an invalidation which must not wait has met'),
   shared_contexts: counter('contexts loaded by a vCPU while another still has them'),
   zap_unflushed: counter('zaps whose flush has not been asked of every vCPU yet'),

@@ -16,12 +16,16 @@ import { taskState } from '#sim/state/vcpu.ts';
 import type { Machine } from '#sim/steps.ts';
 import { compileText, libraryIds, runScenario, scenarioText } from '../scenario_run.ts';
 import { begin, byHand, goOn, goTo, smallMachine } from '../small_machine.ts';
-import { excuses, violations } from './states.ts';
+import { nestedExcuses, nestedViolations } from './nested_violations.ts';
+import { excuses as excusesOfL1, violations as violationsOfL1 } from './states.ts';
 
 // Work is bounded by steps and seeds; a slow computer only takes longer.
 vi.setConfig({ testTimeout: 120_000 });
 
 const views = new WeakMap<Machine, MachineView>();
+
+const violations = { ...violationsOfL1, ...nestedViolations };
+const excuses = [...excusesOfL1, ...nestedExcuses];
 
 /** Made once for a machine: it costs more than a check. */
 const viewOn = (m: Machine): MachineView => {

@@ -1,5 +1,4 @@
 /** The end of an interrupt, and who must hear of it: the exits that EOIs cause. */
-import { currentVmcs } from '../../hw/vmcs.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { irqchipMode } from '../../state/vm.ts';
 import { kvm, type Machine } from '../../steps.ts';
@@ -7,6 +6,7 @@ import { kvm_ioapic_scan_entry, kvm_ioapic_update_eoi } from '../ioapic.ts';
 import { kvm_scan_ioapic_routes } from '../irq_comm.ts';
 import { kvm_make_request } from '../kvm_main.ts';
 import { syncsPir, vmx_sync_pir_to_irr } from '../vmx/posted_intr.ts';
+import { vmcsOfL1 } from '../vmx/vmcs01.ts';
 import {
   apic_clear_isr,
   apic_find_highest_isr,
@@ -99,7 +99,7 @@ export const vmx_load_eoi_exitmap = kvm(
     // No EOI of a TD exits (vt_load_eoi_exitmap).
     if (!apic.apicv_active || apic.guest_apic_protected) return;
     yield m.step('VMWRITE EOI_EXIT_BITMAP0 to EOI_EXIT_BITMAP3');
-    const vmcs = currentVmcs(m, vcpu);
+    const vmcs = vmcsOfL1(m, vcpu);
     const fields = [
       vmcs.eoi_exit_bitmap0,
       vmcs.eoi_exit_bitmap1,

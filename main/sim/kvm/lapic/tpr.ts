@@ -1,8 +1,9 @@
 /** The task priority: TPR, CR8, and the threshold that makes the CPU exit when it drops. */
 import { KVM_REQ } from '../../state/requests.ts';
 import { cpuControl } from '../../state/vmcs.ts';
-import { kvm, type Machine } from '../../steps.ts';
+import { type Body, kvm, type Machine } from '../../steps.ts';
 import { kvm_make_request } from '../kvm_main.ts';
+import { guardVmcs01, vmcsOfL1 } from '../vmx/vmcs01.ts';
 import { apic_find_highest_irr, apic_update_ppr } from './priority.ts';
 
 const file = 'arch/x86/kvm/lapic.c';
@@ -45,6 +46,11 @@ export const kvm_lapic_set_tpr = kvm(
 export const kvm_lapic_get_cr8 = (m: Machine, vcpu: number): number =>
   (m.vcpu[vcpu]!.apic.tpr & 0xf0) >>> 4;
 
+function* writeThreshold(m: Machine, vcpu: number, threshold: number): Body<void> {
+  yield m.step('VMWRITE TPR_THRESHOLD of vmcs01 = {threshold}', threshold);
+  vmcsOfL1(m, vcpu).tpr_threshold = threshold;
+}
+
 /**
  * Lets the CPU exit when the guest lowers its TPR below the class of `irr` (−1: of nothing).
  * The threshold is that of L1: while L2 runs, `vmcs01-update-mode` says when vmcs01 gets it.
@@ -57,8 +63,7 @@ const vmx_update_cr8_intercept = kvm(
     if (target.guest_mode && controls.has(cpuControl.TPR_SHADOW)) return;
     const threshold = irr === -1 || tpr < irr ? 0 : irr;
     if (!target.guest_mode || m.switch('vmcs01-update-mode') === 'on-demand') {
-      yield m.step('VMWRITE TPR_THRESHOLD of vmcs01 = {threshold}', threshold);
-      target.vmcs01.tpr_threshold = threshold;
+      yield* guardVmcs01(m, vcpu, writeThreshold(m, vcpu, threshold));
     } else if (m.switch('vmcs01-update-mode') === 'defer') {
       yield m.step('l1_tpr_threshold = {threshold}, for when L2 ends', threshold);
       target.nested.l1_tpr_threshold = threshold;

@@ -6,6 +6,7 @@ import { type Body, kvm, type Machine } from '../../steps.ts';
 import { kvm_make_request } from '../kvm_main.ts';
 import { apic_x2apic_mode, kvm_apic_hw_enabled } from '../lapic/priority.ts';
 import { vmx_update_msr_bitmap_x2apic } from './msr_bitmap.ts';
+import { guardVmcs01, vmcsOfL1 } from './vmcs01.ts';
 
 const file = 'arch/x86/kvm/vmx/vmx.c';
 
@@ -21,9 +22,10 @@ const setControl = (controls: Controls, bit: number, on: boolean): void => {
   else controls.clear(bit);
 };
 
-const writeApicvControls = (m: Machine, vcpu: number): void => {
-  const { vmcs01, apic } = m.vcpu[vcpu]!;
-  const active = apic.apicv_active;
+function* writeApicvControls(m: Machine, vcpu: number): Body<void> {
+  yield m.step('VMWRITE the APICv controls and the MSR bitmap of vmcs01');
+  const vmcs01 = vmcsOfL1(m, vcpu);
+  const active = m.vcpu[vcpu]!.apic.apicv_active;
   const ipiv = active && m.vm.enable_ipiv;
   setControl(vmcs01.pin_based_vm_exec_control, pinControl.POSTED_INTR, active);
   setControl(vmcs01.secondary_vm_exec_control, secondaryControl.APIC_REGISTER_VIRT, active);
@@ -31,11 +33,11 @@ const writeApicvControls = (m: Machine, vcpu: number): void => {
   if (ipiv) setControl(vmcs01.cpu_based_vm_exec_control, cpuControl.TERTIARY, true);
   setControl(vmcs01.tertiary_vm_exec_control, tertiaryControl.IPI_VIRT, ipiv);
   vmx_update_msr_bitmap_x2apic(m, vcpu);
-};
+}
 
 /**
- * Is vmcs01 at hand? While L2 runs another VMCS is loaded: `k7.0` loads vmcs01 for the moment
- * (`guard(vmx_vmcs01)`), which no other vCPU can see.
+ * Can vmcs01 be written? While L2 runs another VMCS is loaded: only `k7.0` loads vmcs01 for the
+ * moment.
  */
 export const canWriteVmcs01 = (m: Machine, vcpu: number): boolean =>
   !m.vcpu[vcpu]!.guest_mode || m.switch('vmcs01-update-mode') === 'on-demand';
@@ -47,8 +49,7 @@ export const vmx_refresh_apicv_exec_ctrl = kvm(
     // APICv of a TD is never off (vt_refresh_apicv_exec_ctrl).
     if (m.vcpu[vcpu]!.apic.guest_apic_protected) return;
     if (canWriteVmcs01(m, vcpu)) {
-      yield m.step('VMWRITE the APICv controls and the MSR bitmap of vmcs01');
-      writeApicvControls(m, vcpu);
+      yield* guardVmcs01(m, vcpu, writeApicvControls(m, vcpu));
     } else if (m.switch('vmcs01-update-mode') === 'defer') {
       yield m.step('L2 runs: vmcs01 follows when it ends');
       m.vcpu[vcpu]!.nested.update_vmcs01_apicv_status = true;
@@ -56,15 +57,21 @@ export const vmx_refresh_apicv_exec_ctrl = kvm(
   },
 );
 
-const writeModeControls = (m: Machine, vcpu: number): void => {
-  const { secondary_vm_exec_control: secondary } = m.vcpu[vcpu]!.vmcs01;
+function* writeModeControls(m: Machine, vcpu: number): Body<void> {
+  if (kvm_apic_hw_enabled(m, vcpu) && !apic_x2apic_mode(m, vcpu) && m.vm.flexpriority_enabled) {
+    yield m.step('make APIC_PAGE_RELOAD');
+    kvm_make_request(m, vcpu, KVM_REQ.APIC_PAGE_RELOAD);
+    if (m.on('mode-switch-flush')) yield* flushOfL1(m, vcpu);
+  }
+  yield m.step('VMWRITE the controls of the APIC mode and the MSR bitmap of vmcs01');
+  const { secondary_vm_exec_control: secondary } = vmcsOfL1(m, vcpu);
   const enabled = kvm_apic_hw_enabled(m, vcpu);
   const x2apic = enabled && apic_x2apic_mode(m, vcpu);
   const accesses = enabled && !x2apic && m.vm.flexpriority_enabled;
   setControl(secondary, secondaryControl.VIRTUALIZE_APIC_ACCESSES, accesses);
   setControl(secondary, secondaryControl.VIRTUALIZE_X2APIC_MODE, x2apic);
   vmx_update_msr_bitmap_x2apic(m, vcpu);
-};
+}
 
 /**
  * While the control was off the guest may have cached a translation of 0xfee00000 that is no APIC
@@ -91,13 +98,7 @@ export const vmx_set_virtual_apic_mode = kvm(
       m.vcpu[vcpu]!.nested.change_vmcs01_virtual_apic_mode = true;
       return;
     }
-    if (kvm_apic_hw_enabled(m, vcpu) && !apic_x2apic_mode(m, vcpu) && m.vm.flexpriority_enabled) {
-      yield m.step('make APIC_PAGE_RELOAD');
-      kvm_make_request(m, vcpu, KVM_REQ.APIC_PAGE_RELOAD);
-      if (m.on('mode-switch-flush')) yield* flushOfL1(m, vcpu);
-    }
-    yield m.step('VMWRITE the controls of the APIC mode and the MSR bitmap of vmcs01');
-    writeModeControls(m, vcpu);
+    yield* guardVmcs01(m, vcpu, writeModeControls(m, vcpu));
   },
 );
 

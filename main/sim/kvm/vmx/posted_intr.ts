@@ -2,7 +2,7 @@
 
 import { smp_send_notification } from '../../host/irq.ts';
 import { readPhysical, writePhysical } from '../../hw/memory.ts';
-import { currentVmcs, pinOn, setRvi } from '../../hw/vmcs.ts';
+import { pinOn, setRvi, setSvi } from '../../hw/vmcs.ts';
 import { hpaOfPiDesc } from '../../state/addresses.ts';
 import { APIC_IRR } from '../../state/apicdef.ts';
 import { firstFrame, pfn_to_hpa } from '../../state/machine.ts';
@@ -20,6 +20,7 @@ import {
   noteVisible,
 } from '../kvm_main.ts';
 import { apic_find_highest_irr, apic_set_irr } from '../lapic/priority.ts';
+import { vmcsOfL1Status, withVmcs01 } from './vmcs01.ts';
 
 const file = 'arch/x86/kvm/vmx/vmx.c';
 
@@ -77,6 +78,9 @@ const vmx_deliver_nested_posted_interrupt = kvm(
     }
     yield m.step('pi_pending = true');
     target.nested.pi_pending = true;
+    target.spec.nested_notified = true;
+    // L2 has ended: the next one begins with pi_pending = false, and L1 has no interrupt.
+    if (!target.guest_mode && !m.on('nested-nv-redeliver')) target.spec.notifications_lost++;
     yield m.step('make EVENT');
     kvm_make_request(m, vcpu, KVM_REQ.EVENT);
     if (m.on('nested-nv-redeliver')) {
@@ -239,14 +243,14 @@ export const kvm_apic_update_irr = kvm(
 
 /** Writes RVI of the loaded VMCS; −1 is 0. @kvm arch/x86/kvm/vmx/vmx.c: vmx_set_rvi */
 const vmx_set_rvi = (m: Machine, vcpu: number, vector: number): void =>
-  setRvi(currentVmcs(m, vcpu), Math.max(0, vector));
+  setRvi(vmcsOfL1Status(m, vcpu), Math.max(0, vector));
 
 /**
  * Writes SVI if it differs; −1 is 0. While L2 runs, `svi-l2-policy` says where it goes.
  * @kvm arch/x86/kvm/vmx/vmx.c: vmx_hwapic_isr_update
  */
 export const vmx_hwapic_isr_update = (m: Machine, vcpu: number, max: number): void => {
-  const { vmcs01, guest_mode, nested, apic } = m.vcpu[vcpu]!;
+  const { guest_mode, nested, apic } = m.vcpu[vcpu]!;
   // Nor can KVM see what is in service in a TD (vt_hwapic_isr_update).
   if (apic.guest_apic_protected) return;
   const policy = m.switch('svi-l2-policy');
@@ -254,10 +258,9 @@ export const vmx_hwapic_isr_update = (m: Machine, vcpu: number, max: number): vo
     nested.update_vmcs01_hwapic_isr = true;
     return;
   }
-  const vmcs = policy === 'write-loaded' ? currentVmcs(m, vcpu) : vmcs01;
-  const status = vmcs.guest_intr_status;
-  const next = (status & 0xff) | (Math.max(0, max) << 8);
-  if (next !== status) vmcs.guest_intr_status = next;
+  const write = () => setSvi(vmcsOfL1Status(m, vcpu), Math.max(0, max));
+  if (policy === 'on-demand') withVmcs01(m, vcpu, write);
+  else write();
 };
 
 /**

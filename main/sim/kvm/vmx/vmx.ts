@@ -15,6 +15,7 @@ import { activeMmu, gfn_to_memslot, hvaInSlot } from '../mmu/mmu.ts';
 import { mmu_invalidate_retry_gfn } from '../mmu_invalidate.ts';
 import { kvm_release_page_clean } from '../pages.ts';
 import { canWriteVmcs01 } from './apicv.ts';
+import { guardVmcs01, vmcsOfL1 } from './vmcs01.ts';
 
 const file = 'arch/x86/kvm/vmx/vmx.c';
 
@@ -37,6 +38,11 @@ export const vmx_flush_tlb_guest = (m: Machine, vcpu: number): void => {
   invvpidSingleContext(m, cpu, currentVmcs(m, vcpu).virtual_processor_id);
 };
 
+function* writeApicAccessAddr(m: Machine, vcpu: number, pfn: number): Body<void> {
+  yield m.step('VMWRITE APIC_ACCESS_ADDR = pfn {pfn}', pfn);
+  vmcsOfL1(m, vcpu).apic_access_addr = pfn_to_hpa(pfn);
+}
+
 /** As it was before 2023: no look at the invalidation. */
 function* reloadUnchecked(m: Machine, vcpuIndex: number): Body<void> {
   yield m.step('gfn_to_page: find the memslot of 0xfee00');
@@ -45,8 +51,7 @@ function* reloadUnchecked(m: Machine, vcpuIndex: number): Body<void> {
   if (slot < 0 || m.vm.memslot[slot]!.invalid) return;
   const pfn = yield* hva_to_pfn(m, hvaInSlot(m, slot, apicAccessGfn));
   if (pfn < 0) return;
-  yield m.step('VMWRITE APIC_ACCESS_ADDR = pfn {pfn}', pfn);
-  m.vcpu[vcpuIndex]!.vmcs01.apic_access_addr = pfn_to_hpa(pfn);
+  yield* guardVmcs01(m, vcpuIndex, writeApicAccessAddr(m, vcpuIndex, pfn));
   if (m.on('reload-flush-current')) {
     yield m.step('flush the current EP4TA');
     vmx_flush_tlb_current(m, vcpuIndex);
@@ -83,8 +88,7 @@ function* reloadChecked(m: Machine, vcpuIndex: number): Body<void> {
     yield m.step('invalidated: make APIC_PAGE_RELOAD again');
     kvm_make_request(m, vcpuIndex, KVM_REQ.APIC_PAGE_RELOAD);
   } else {
-    yield m.step('VMWRITE APIC_ACCESS_ADDR = pfn {pfn}', pfn);
-    m.vcpu[vcpuIndex]!.vmcs01.apic_access_addr = pfn_to_hpa(pfn);
+    yield* guardVmcs01(m, vcpuIndex, writeApicAccessAddr(m, vcpuIndex, pfn));
   }
   // 775bc098657b removed the flush; a retry never reached it.
   const flush = m.on('reload-flush-current');

@@ -1,9 +1,15 @@
 /** The caches of L1's pages: taken under their lock, for their frame or for their bytes. */
-import { gpcLockReadable, read_lock_gpc, read_unlock_gpc } from '../../../host/locks.ts';
+import {
+  gpcLockReadable,
+  noteWanted,
+  read_lock_gpc,
+  read_unlock_gpc,
+} from '../../../host/locks.ts';
 import { type CacheName, gpcId, gpcOf } from '../../../state/gpc.ts';
 import { PAGE_SIZE, pfn_to_hpa } from '../../../state/machine.ts';
 import { KVM_REQ } from '../../../state/requests.ts';
 import { taskState } from '../../../state/vcpu.ts';
+import { wantedLock } from '../../../state/vm.ts';
 import { type Body, kvm, type Machine } from '../../../steps.ts';
 import { EINVAL, ENOENT } from '../../errno.ts';
 import { kvm_make_request } from '../../kvm_main.ts';
@@ -33,6 +39,7 @@ export const cacheOf = (m: Machine, vcpu: number, name: CacheName): number => {
 };
 
 function* readLock(m: Machine, id: number): Body<void> {
+  noteWanted(m, wantedLock.GPC_READ, id);
   yield m.park('read_lock gpc.lock', gpcLockReadable, id);
   read_lock_gpc(m, id);
 }

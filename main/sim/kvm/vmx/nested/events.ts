@@ -131,6 +131,7 @@ function* checkApic(m: Machine, vcpu: number, blocks: number): Body<number> {
     if ((blocks & blockedBy.REINJECTION) !== 0) return -EBUSY;
     yield m.step('vector {vector} is the notification of L2: pi_pending = true', irq);
     nested.pi_pending = true;
+    m.vcpu[vcpu]!.spec.nested_notified = true;
     yield* apic_clear_irr(m, vcpu, irq);
     return STAYS_IN_L2;
   }

@@ -100,7 +100,7 @@ function* harvest(m: Machine, vcpu: number, descriptor: number): Body<number> {
 export const vmx_complete_nested_posted_interrupt = kvm(
   file,
   function* vmx_complete_nested_posted_interrupt(m: Machine, vcpu: number) {
-    const { nested } = m.vcpu[vcpu]!;
+    const { nested, spec } = m.vcpu[vcpu]!;
     yield m.step('is a notification for L2 pending?');
     if (!nested.pi_pending) return 0;
     const pid: number = yield* nested_lock_pi_desc(m, vcpu);
@@ -108,6 +108,7 @@ export const vmx_complete_nested_posted_interrupt = kvm(
     const descriptor = descriptorIn(m, vcpu, pid);
     yield m.step('pi_pending = false');
     nested.pi_pending = false;
+    spec.nested_notified = false;
     yield m.step('clear ON in the descriptor of L2');
     const control = readPhysical(m, descriptor + offsetOfControl);
     if ((control & ON) === 0) {
@@ -115,10 +116,12 @@ export const vmx_complete_nested_posted_interrupt = kvm(
       return 0;
     }
     writePhysical(m, descriptor + offsetOfControl, control & ~ON);
+    spec.pi_desc_unlogged = true;
     yield m.step('the highest vector in PIR: 0 counts as none');
     if (pi_find_highest_vector(m, descriptor) > 0) {
       const error: number = yield* harvest(m, vcpu, descriptor);
       if (error < 0) return memoryFailure(m, vcpu);
+      spec.vapic_unlogged = true;
     } else {
       yield* nested_unlock_pi_desc(m, vcpu);
     }
@@ -144,6 +147,7 @@ export function* morphAtEntry(m: Machine, vcpu: number): Body<void> {
 export function* notePending(m: Machine, vcpu: number): Body<void> {
   yield m.step('pi_pending = true');
   m.vcpu[vcpu]!.nested.pi_pending = true;
+  m.vcpu[vcpu]!.spec.nested_notified = true;
   yield m.step('make EVENT');
   kvm_make_request(m, vcpu, KVM_REQ.EVENT);
 }
@@ -154,6 +158,7 @@ export function* redeliverNotification(m: Machine, vcpu: number): Body<void> {
   if (!nested.pi_pending || !m.on('nested-nv-redeliver')) return;
   yield m.step('pi_pending = false: L1 gets vector {vector}', nested.posted_intr_nv);
   nested.pi_pending = false;
+  m.vcpu[vcpu]!.spec.nested_notified = false;
   yield* apic_set_irr(m, vcpu, nested.posted_intr_nv);
 }
 

@@ -87,10 +87,14 @@ const secondaryControls = (m: Machine, vcpu: number): number => {
  * `nested-nv-redeliver`, and finds that this L2 has its notification.
  */
 const forgetNotification = (m: Machine, vcpu: number, posted: boolean): void => {
-  const { nested } = m.vcpu[vcpu]!;
+  const { nested, spec } = m.vcpu[vcpu]!;
   if (!nested.pi_pending) return;
-  if (posted && m.on('nested-nv-redeliver')) kvm_make_request(m, vcpu, KVM_REQ.EVENT);
-  else nested.pi_pending = false;
+  if (posted && m.on('nested-nv-redeliver')) {
+    kvm_make_request(m, vcpu, KVM_REQ.EVENT);
+    return;
+  }
+  nested.pi_pending = false;
+  spec.nested_notified = false;
 };
 
 /** Controls: before the pages, so that what they lack can be switched off. vmcs02 is loaded. */

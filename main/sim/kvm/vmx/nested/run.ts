@@ -71,6 +71,13 @@ function* failEntry(m: Machine, vcpu: number): Body<number> {
   return nvmxVmentry.VMEXIT;
 }
 
+/** Bookkeeping of the checks: the state that was restored does not say that L2 was notified. */
+const noteForgotten = (m: Machine, vcpu: number): void => {
+  const { spec } = m.vcpu[vcpu]!;
+  spec.nested_notified = true;
+  if (!m.on('migrate-pi-pending')) spec.notifications_lost++;
+};
+
 /**
  * Into L2: by an instruction of L1 (`fromL1`), or because its state was restored, where the pages
  * of L1 wait for a request. Gives one of `nvmxVmentry`.
@@ -82,7 +89,9 @@ export const nested_vmx_enter_non_root_mode = kvm(
     const target = m.vcpu[vcpu]!;
     yield* kvm_service_local_tlb_flush_requests(m, vcpu);
     yield* vmx_switch_vmcs(m, vcpu, loadedVmcs.VMCS02);
+    const notified = target.nested.pi_pending;
     yield* prepare_vmcs02_early(m, vcpu);
+    if (notified && !fromL1) noteForgotten(m, vcpu);
     if (fromL1) {
       const mapped: boolean = yield* nested_get_vmcs12_pages(m, vcpu);
       if (!mapped) {

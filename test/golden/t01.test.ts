@@ -7,7 +7,8 @@ import { apicAccessGfn, hvaOfApicAccessPage } from '#sim/state/addresses.ts';
 import { hpa_to_pfn } from '#sim/state/machine.ts';
 import { KVM_REQ } from '#sim/state/requests.ts';
 import type { Machine } from '#sim/steps.ts';
-import { goToPosition, type RunOfTest, runText, scenarioText } from './scenario_run.ts';
+import { goToPosition, runText, scenarioText } from '../sim/scenario_run.ts';
+import { Trace } from './trace.ts';
 
 const text = scenarioText('R01-k4.15-buggy');
 const P1 = 2;
@@ -31,36 +32,7 @@ const state = (m: Machine) => {
 };
 
 type State = ReturnType<typeof state>;
-
-/** Goes through a run from mark to mark, each behind the one before. */
-class Reader {
-  readonly run: RunOfTest;
-  /** the number of the step that was found last */
-  at = -1;
-  readonly #steps: ReturnType<RunOfTest['steps']>;
-
-  constructor(run: RunOfTest) {
-    this.run = run;
-    this.#steps = run.steps();
-  }
-
-  /** The state after the next step of the actor in the function whose label contains the text. */
-  after(actor: string, name: string, label: string): State {
-    for (let step = this.at + 1; step < this.#steps.length; step++) {
-      const one = this.#steps[step]!;
-      if (one.actor !== actor || one.function !== name || !one.label.includes(label)) continue;
-      this.at = step;
-      goToPosition(this.run, step + 1);
-      return state(this.run.machine);
-    }
-    throw new Error(`after step ${this.at} there is no step ${actor} ${name} "${label}"`);
-  }
-
-  /** The checks that broke in the step that was found last. */
-  findings(): string[] {
-    return this.run.findings.filter(({ step }) => step === this.at).map(({ check }) => check);
-  }
-}
+type Reader = Trace<State>;
 
 /** Step 1: range_start. This era made the request after it had dropped mmu_lock. */
 const invalidationBegins = (trace: Reader, initial: State): State => {
@@ -138,7 +110,7 @@ test('T1: the reload inside the invalidation writes the dying page, in nine step
     mnActive: 0,
     freed: false,
   });
-  const trace = new Reader(run);
+  const trace = new Trace(run, state);
   const asked = invalidationBegins(trace, initial);
   const written = vcpuReloads(trace, asked);
   const ended = pageMoves(trace, written);
@@ -154,7 +126,7 @@ test('T1: the reload inside the invalidation writes the dying page, in nine step
 test('T1 with the retry check: step 4 asks again until step 6, then P2 is written', () => {
   const run = runText(text, { switches: { 'apic-reload-retry': 'on' } });
   expect(run.findings).toEqual([]);
-  const trace = new Reader(run);
+  const trace = new Trace(run, state);
   trace.after('vcpu0', 'vmx_set_apic_access_page_addr', 'mmu_invalidate_retry_gfn');
   const again = trace.after(
     'vcpu0',
@@ -172,7 +144,7 @@ test('T1 with the retry check: step 4 asks again until step 6, then P2 is writte
 test('T1 with the request from ->invalidate_range: RELOAD is set again at step 5', () => {
   const run = runText(text, { switches: { 'apic-reload-hook': 'invalidate_range' } });
   expect(run.findings).toEqual([]);
-  const trace = new Reader(run);
+  const trace = new Trace(run, state);
   const unlocked = trace.after('mm', '__kvm_handle_hva_range', 'unlock mmu_lock');
   expect(unlocked.reload).toBe(false);
   trace.after('mm', 'try_to_migrate_one', 'clear the primary PTE');
