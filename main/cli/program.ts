@@ -1,9 +1,9 @@
 // The commands, their arguments and their help. What a command does is loaded when it is called.
 
 import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { Command, Option } from 'commander';
 import { Library } from '../bundled.ts';
+import { libraryFolder } from '../library_folder.ts';
 import * as options from './options.ts';
 import { Output, type Status, type Streams } from './output.ts';
 
@@ -15,8 +15,6 @@ export interface Context {
 
 /** A command: positional arguments in order, then the options. */
 export type Run<A extends unknown[]> = (context: Context, ...args: A) => Status | Promise<Status>;
-
-const libraryFolder = fileURLToPath(new URL('../library', import.meta.url));
 
 const version = (): string => {
   const file = new URL('../../package.json', import.meta.url);

@@ -41,6 +41,8 @@ export interface Bench {
 /** What `prepare` is told. */
 export interface Plan {
   readonly suite: string;
+  /** the id of the case */
+  readonly id: string;
   /** `given`, with the suite's `defaults` under it */
   readonly given: JsonObject;
   /** the kernel that is modelled */
@@ -81,6 +83,8 @@ export interface AdapterSpec<B extends Bench> extends Tables<B> {
 /** A case under way. */
 export interface Trial {
   perform(op: JsonObject): Answer;
+  /** called behind the last operation, before what holds at the end is observed */
+  finish?(): void;
   observe(key: string, expected: Json, answer: Answer): Observed;
 }
 

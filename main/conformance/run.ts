@@ -117,7 +117,7 @@ export function runCase(
   one: Case,
   profile: string,
 ): Difference[] {
-  const plan: Plan = { suite, given: one.given, profile };
+  const plan: Plan = { suite, id: one.id, given: one.given, profile };
   let trial: Trial;
   try {
     trial = adapter.start(plan);
@@ -155,6 +155,7 @@ function* runSteps(trial: Trial, { steps, expect, sequence }: Case): Generator<D
     for (const one of found) yield { ...one, path: `${place}.${one.path}` };
     if (found.length > 0) return;
   }
+  trial.finish?.();
   yield* differences(expect, (key, value) => trial.observe(key, value, answer));
 }
 

@@ -35,17 +35,16 @@ import { apicMapDirty } from './state/apic_map.ts';
 import { APIC_SPIV_APIC_ENABLED } from './state/apicdef.ts';
 import { redirection } from './state/ioapic.ts';
 import { firstFrame, pfn_to_hpa } from './state/machine.ts';
-import { cacheNames } from './state/nested.ts';
-import { POSTED_INTR_VECTOR } from './state/pi_desc.ts';
 import {
   type ActorConfig,
-  type Instruction,
   type MachineConfig,
-  type Program,
   usualVm,
   type VcpuConfig,
   type VmConfig,
-} from './state/program.ts';
+} from './state/machine_config.ts';
+import { cacheNames } from './state/nested.ts';
+import { POSTED_INTR_VECTOR } from './state/pi_desc.ts';
+import type { Instruction, Program } from './state/program.ts';
 import { KVM_REQ } from './state/requests.ts';
 import { LAPIC_TIMER_ADVANCE_NS_INIT } from './state/timer.ts';
 import { hostVector, mpState } from './state/vcpu.ts';
@@ -288,6 +287,7 @@ const resetNested = (m: Machine, index: number): void => {
   nested.vmxon_ptr = INVALID_GPA;
   nested.current_vmptr = INVALID_GPA;
   nested.hv_evmcs_vmptr = INVALID_GPA;
+  nested.enlightened_vmcs_enabled = vmConfigOf(m.config).evmcs;
   nested.posted_intr_nv = -1;
   nested.l1_tpr_threshold = -1;
   nested.context = -1;

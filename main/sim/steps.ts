@@ -8,7 +8,7 @@ import { viewOf } from './arena/views.ts';
 import { actorState } from './state/actor.ts';
 import { limits } from './state/limits.ts';
 import { layoutOf, type MachineView } from './state/machine.ts';
-import type { MachineConfig } from './state/program.ts';
+import type { MachineConfig } from './state/machine_config.ts';
 import type { SwitchId } from './state/switches.ts';
 
 /** Where a function is from: a path in the kernel tree, or a section of the manual. */

@@ -29,6 +29,7 @@ const cacheTexts: Readonly<Record<CacheName, string>> = {
   virtual_apic_cache: 'L2 virtual APIC',
   pi_desc_cache: 'L2 descriptor',
   msr_bitmap_cache: 'L1 MSR bitmap',
+  hv_evmcs_cache: 'enlightened VMCS',
 };
 
 /** Does a guest address lie in the page? */

@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { boot } from '../../main/sim/boot.ts';
-import type { MachineConfig } from '../../main/sim/state/program.ts';
+import type { MachineConfig } from '../../main/sim/state/machine_config.ts';
 import { defaultProfile, profileOf } from '../../main/sim/state/switches.ts';
 import { secondaryControl } from '../../main/sim/state/vmcs.ts';
 

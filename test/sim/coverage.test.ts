@@ -28,8 +28,6 @@ const notInLibrary: Readonly<Record<string, string>> = {
   handle_nmi_window: ofTests,
   handle_preemption_timer: ofTests,
   ioctlGetLapic: ofTests,
-  kvm_gpc_refresh: ofTests,
-  madvise_dontneed_single_vma: ofTests,
 };
 
 const entries = new Map(registeredFunctions().map(({ name, entry }) => [entry, name]));

@@ -2,7 +2,8 @@
 
 import { boot } from '#sim/boot.ts';
 import { actorState } from '#sim/state/actor.ts';
-import type { ActorConfig, ActorKind, MachineConfig, Program } from '#sim/state/program.ts';
+import type { ActorConfig, MachineConfig } from '#sim/state/machine_config.ts';
+import type { ActorKind, Program } from '#sim/state/program.ts';
 import { profileOf } from '#sim/state/switches.ts';
 import { functionOf, type Machine, type Steps, scenarioActor, siteOf, Thread } from '#sim/steps.ts';
 

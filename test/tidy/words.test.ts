@@ -85,6 +85,8 @@ const holders = (file: string): string[] => {
 /** What holds no state of the machine, with the reason. */
 const harmless: Readonly<Record<string, string>> = {
   'main/sim/arena/views.ts: classes': 'accessors by arena: made again whenever they are missing',
+  'main/sim/arena/views.ts: prototypes':
+    'accessors by the places of words: made again whenever they are missing',
   'main/sim/checks/engine.ts: indexes': 'who reads which word, by layout: made again when missing',
   'main/sim/state/machine.ts: layouts':
     'layouts by dimensions: made again whenever they are missing',

@@ -4,7 +4,12 @@
 import type { Bits } from '#sim/arena/fields.ts';
 import { boot } from '#sim/boot.ts';
 import { limits } from '#sim/state/limits.ts';
-import type { ActorConfig, MachineConfig, VcpuConfig, VmConfig } from '#sim/state/program.ts';
+import type {
+  ActorConfig,
+  MachineConfig,
+  VcpuConfig,
+  VmConfig,
+} from '#sim/state/machine_config.ts';
 import { profileOf } from '#sim/state/switches.ts';
 import { baseOf } from '#sim/steps.ts';
 import type { Bench, JsonObject, Plan } from '../adapter.ts';

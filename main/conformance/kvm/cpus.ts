@@ -1,6 +1,6 @@
 // `given.cpus`: local APICs told in the words of the architecture, as a VM of KVM.
 
-import type { VcpuConfig } from '#sim/state/program.ts';
+import type { VcpuConfig } from '#sim/state/machine_config.ts';
 import type { Json, JsonObject, Plan } from '../adapter.ts';
 import { bootFor, type KvmBench, restore, setBase, setMode } from './bench.ts';
 import { halvesOf, numberOf, recordsOf } from './words.ts';

@@ -38,7 +38,7 @@ const namesIn = (vmcs: Vmcs, field: Field): string[] =>
     .sort(([, a], [, b]) => a.bit - b.bit)
     .map(([name]) => name);
 
-/** L1 runs with what the VM has made of its APIC: the case says the same, or is about another VM. */
+/** L1 runs with what the VM has made of its APIC: the case says so too, or is of another VM. */
 const checkVmcs01: Give<KvmBench> = ({ m }, value) => {
   const { vmcs01 } = m.vcpu[0]!;
   for (const [list, names] of Object.entries(value as JsonObject)) {

@@ -2,7 +2,8 @@
 // L1 and L2 run on KVM's own threads, as those of a scenario do.
 
 import { boot } from '#sim/boot.ts';
-import type { ActorConfig, Instruction, MachineConfig, Program } from '#sim/state/program.ts';
+import type { ActorConfig, MachineConfig } from '#sim/state/machine_config.ts';
+import type { Instruction, Program } from '#sim/state/program.ts';
 import { defaultProfile, profileOf } from '#sim/state/switches.ts';
 import { exitReason } from '#sim/state/vmcs.ts';
 import type { Machine } from '#sim/steps.ts';

@@ -13,12 +13,13 @@ import {
   kvm_vcpu_ioctl_x86_set_vcpu_events,
   type VcpuEvents,
 } from '../kvm/vcpu_state.ts';
-import { type Machine, scenarioActor } from '../steps.ts';
+import { vmx_get_nested_state, vmx_set_nested_state } from '../kvm/vmx/nested/state.ts';
+import { type Body, type Machine, scenarioActor } from '../steps.ts';
 import { withMutex } from './user_space.ts';
 
 const TWO_32 = 0x1_0000_0000;
 
-/** What user space has of a vCPU. */
+/** What user space has of a vCPU, besides `user_nested_state`. */
 export interface SavedVcpu {
   readonly mpState: number;
   readonly events: VcpuEvents;
@@ -36,11 +37,20 @@ export const saveVcpu = scenarioActor(function* saveVcpu(m: Machine, vcpu: numbe
   yield m.step('KVM_GET_SREGS: IA32_APIC_BASE');
   const apicBase = m.vcpu[vcpu]!.apic_base;
   const lapic: LapicState | undefined = yield* kvm_vcpu_ioctl_get_lapic(m, vcpu);
+  if (m.vm.enable_vmx) yield* vmx_get_nested_state(m, vcpu);
   const saved: SavedVcpu | undefined = lapic && { mpState, events, apicBase, lapic };
   return saved;
 });
 
-/** The mode of the APIC before its registers, and those before what depends on them. */
+/** KVM_SET_NESTED_STATE, of a VM whose guests see VMX. */
+function* restoreNested(m: Machine, vcpu: number): Body<number> {
+  return m.vm.enable_vmx ? yield* vmx_set_nested_state(m, vcpu) : 0;
+}
+
+/**
+ * The mode of the APIC before its registers, and those before what depends on them. L2 comes before
+ * the events: what is injected, blocked or halted is that of the level that runs.
+ */
 export const restoreVcpu = scenarioActor(function* restoreVcpu(
   m: Machine,
   vcpu: number,
@@ -51,6 +61,8 @@ export const restoreVcpu = scenarioActor(function* restoreVcpu(
   if (base < 0) return base;
   const registers: number = yield* kvm_vcpu_ioctl_set_lapic(m, vcpu, lapic);
   if (registers < 0) return registers;
+  const nested: number = yield* restoreNested(m, vcpu);
+  if (nested < 0) return nested;
   const refused: number = yield* kvm_vcpu_ioctl_x86_set_vcpu_events(m, vcpu, events);
   if (refused < 0) return refused;
   const state: number = yield* kvm_arch_vcpu_ioctl_set_mpstate(m, vcpu, mpState);

@@ -8,8 +8,8 @@ export const spteOf = (m: Machine, root: number, gfn: number): number => {
 };
 
 /**
- * Index of the present entry that maps a frame of L1's memory, −1 if there is none. In EPT01 that is
- * the entry of the same number.
+ * Index of the present entry that maps a frame of L1's memory, −1 if there is none. In EPT01 that
+ * is the entry of the same number.
  */
 export const spteOfL1Frame = (m: Machine, root: number, gfn: number): number => {
   for (const spte of m.ept[root]!.spte) if (spte.present && spte.l1_gfn === gfn) return spte.index;

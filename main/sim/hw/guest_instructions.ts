@@ -14,7 +14,7 @@ import { type Machine, sdm } from '../steps.ts';
 import { readVirtualApic, writeVirtualApic } from './apic_virtualization.ts';
 import { type AccessKind, accessKinds, guestAccess, testAndClear } from './guest_access.ts';
 import { endShadow, halt, returnFromInterrupt } from './guest_interrupts.ts';
-import { skipInstruction } from './guest_program.ts';
+import { instructionAt, skipInstruction } from './guest_program.ts';
 import { tprVirtualization } from './virtual_interrupts.ts';
 import { currentVmcs, exitFor, isTrapLike, primaryOn, type VmcsView } from './vmcs.ts';
 import { raiseGp, reachHostApic, readMsr, writeMsr } from './x2apic_virt.ts';
@@ -143,8 +143,9 @@ const compare = (m: Machine, vcpu: number, instruction: Instruction): void => {
   else guest.mismatches++;
 };
 
-/** VMX instructions of a guest exit whatever the controls say. @sdm 26.1.2 */
-const vmxInstructions: Readonly<Partial<Record<Instruction['op'], number>>> = {
+/** CPUID and VMX instructions of a guest exit whatever the controls say. @sdm 26.1.2 */
+const alwaysExiting: Readonly<Partial<Record<Instruction['op'], number>>> = {
+  cpuid: exitReason.CPUID,
   vmcall: exitReason.VMCALL,
   'pv-send-ipi': exitReason.VMCALL,
   'pv-kick': exitReason.VMCALL,
@@ -165,6 +166,8 @@ const vmxInstructions: Readonly<Partial<Record<Instruction['op'], number>>> = {
  */
 const advanceRip = (m: Machine, vcpu: number): void => {
   const { cached_vmcs12: vmcs12 } = m.vcpu[vcpu]!.nested;
+  // Where its program ends L2 halts for good: behind that HLT there is nothing to go on with.
+  if (instructionAt(m.config.actors[vcpu]!.l2 ?? [], vmcs12.guest_rip) === undefined) return;
   vmcs12.guest_rip += vmcs12.vm_exit_instruction_len;
 };
 
@@ -195,11 +198,11 @@ function* execute(m: Machine, vcpu: number, instruction: Instruction) {
       advanceRip(m, vcpu);
       return exitReason.NONE as number;
     default: {
-      const reason = vmxInstructions[instruction.op];
+      const reason = alwaysExiting[instruction.op];
       if (reason === undefined) {
         throw new Error(`model: "${instruction.op}" is no instruction of a guest`);
       }
-      yield m.step('a VMX instruction: exit {reason}', reason);
+      yield m.step('an instruction that always exits: {reason}', reason);
       return exitFor(currentVmcs(m, vcpu), reason, 0);
     }
   }

@@ -65,3 +65,7 @@ export const isTrapLike = (reason: number): boolean =>
   reason === exitReason.TPR_BELOW_THRESHOLD ||
   reason === exitReason.EOI_INDUCED ||
   reason === exitReason.APIC_WRITE;
+
+/** A mask of bits by their numbers. */
+export const maskOf = (...numbers: readonly number[]): number =>
+  numbers.reduce((mask, bit) => (mask | (1 << bit)) >>> 0, 0);

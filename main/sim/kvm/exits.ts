@@ -2,12 +2,14 @@
 import { skipInstruction } from '../hw/guest_program.ts';
 import { currentVmcs } from '../hw/vmcs.ts';
 import { APIC_BASE_MSR, APIC_EOI } from '../state/apicdef.ts';
+import { HV_X64_MSR_VP_ASSIST_PAGE } from '../state/evmcs.ts';
 import type { Program } from '../state/program.ts';
 import { KVM_REQ } from '../state/requests.ts';
 import { kvmExit } from '../state/vcpu.ts';
 import { cpuControl, exitReason } from '../state/vmcs.ts';
 import { type Body, kvm, type Machine, type Steps } from '../steps.ts';
 import { kvm_emulate_halt } from './block.ts';
+import { kvm_emulate_cpuid } from './cpuid.ts';
 import { cr8At, type MsrAccess, memoryAccessAt, msrAccessAt } from './decode.ts';
 import { x86_emulate_instruction } from './emulate.ts';
 import { kvm_emulate_hypercall } from './hypercall.ts';
@@ -74,6 +76,17 @@ const kvm_get_msr_common = kvm(
   },
 );
 
+/**
+ * A guest that sees Hyper-V says where KVM finds what it wants to tell.
+ * @kvm arch/x86/kvm/hyperv.c: kvm_hv_set_msr
+ */
+const setVpAssistPage = (m: Machine, vcpu: number, value: number): number => {
+  const { nested } = m.vcpu[vcpu]!;
+  if (!nested.enlightened_vmcs_enabled) return 1;
+  nested.hv_vp_assist_page = value;
+  return 0;
+};
+
 /** 0, or 1 for #GP. */
 const kvm_set_msr_common = kvm(
   x86,
@@ -86,6 +99,7 @@ const kvm_set_msr_common = kvm(
       const refused: number = yield* kvm_lapic_set_pv_eoi(m, vcpu, high * TWO_32 + low);
       return refused === 0 ? 0 : 1;
     }
+    if (msr === HV_X64_MSR_VP_ASSIST_PAGE) return setVpAssistPage(m, vcpu, high * TWO_32 + low);
     if (msr !== MSR_IA32_TSC_DEADLINE) return 1;
     yield* kvm_set_lapic_tscdeadline_msr(m, vcpu, high * TWO_32 + low);
     return 0;
@@ -216,6 +230,7 @@ const kvm_vmx_exit_handlers: Readonly<Record<number, Handle>> = {
   [exitReason.EXCEPTION_NMI]: handle_exception_nmi,
   [exitReason.INTERRUPT_WINDOW]: handle_interrupt_window,
   [exitReason.NMI_WINDOW]: handle_nmi_window,
+  [exitReason.CPUID]: kvm_emulate_cpuid,
   [exitReason.HLT]: kvm_emulate_halt,
   [exitReason.VMCALL]: kvm_emulate_hypercall,
   ...vmxInstructionHandlers,

@@ -43,6 +43,7 @@ import { handleRequests } from './requests.ts';
 import { notifyTd } from './tdx.ts';
 import { vmx_update_hv_timer } from './vmx/hv_timer.ts';
 import { usesCaches } from './vmx/nested/caches.ts';
+import { nested_sync_vmcs12_to_shadow } from './vmx/nested/evmcs.ts';
 import { vmx_is_nested_state_invalid } from './vmx/nested/pages.ts';
 import { syncsPir, vmx_sync_pir_to_irr } from './vmx/posted_intr.ts';
 
@@ -118,6 +119,15 @@ function* prepare(m: Machine, vcpuIndex: number): Body<number> {
   if (activeMmu(m, vcpuIndex).root < 0) yield* kvm_mmu_load(m, vcpuIndex);
   yield* cond_resched(m, vcpuIndex);
   return how;
+}
+
+/**
+ * While guest memory is still safe to touch: L1 finds in its enlightened VMCS how L2 has ended.
+ * @kvm arch/x86/kvm/vmx/vmx.c: vmx_prepare_switch_to_guest
+ */
+function* prepareSwitchToGuest(m: Machine, vcpuIndex: number): Body<void> {
+  const { need_vmcs12_to_shadow_sync: stale } = m.vcpu[vcpuIndex]!.nested;
+  if (stale) yield* nested_sync_vmcs12_to_shadow(m, vcpuIndex);
 }
 
 /** What was posted goes into IRR and, with APICv, into RVI. */
@@ -256,6 +266,7 @@ const vcpu_enter_guest = kvm(
     const how: number = yield* prepare(m, vcpuIndex);
     if (how < prepared.ENTER) return how;
     const immediateExit = how === prepared.ENTER_AND_EXIT;
+    yield* prepareSwitchToGuest(m, vcpuIndex);
     yield* enterMode(m, vcpuIndex);
     if (m.on('final-request-check')) {
       yield m.step('final check: mode EXITING, or a request?');

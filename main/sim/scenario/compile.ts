@@ -2,7 +2,7 @@
 import type { Directive } from '../sched/policies/directed.ts';
 import type { PolicySpec, Schedule } from '../sched/schedule.ts';
 import { layoutOf } from '../state/machine.ts';
-import type { MachineConfig } from '../state/program.ts';
+import type { MachineConfig } from '../state/machine_config.ts';
 import { actorsOf, possibleActors } from './compile/actors.ts';
 import { type Report, reportTo } from './compile/context.ts';
 import { type Expectation, expectationsOf } from './compile/expectations.ts';

@@ -18,8 +18,8 @@ const counters = [
 ];
 
 /**
- * How often a cycle has to be gone through, and for how many steps together: a variable of the model
- * is not part of its state, so that a short loop of a function looks the same in each round.
+ * How often a cycle has to be gone through, and for how many steps together: a variable of the
+ * model is not part of its state, so that a short loop of a function looks the same in each round.
  */
 const roundsToBelieve = 3;
 const stepsToBelieve = 64;

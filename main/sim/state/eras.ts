@@ -136,6 +136,6 @@ export const eras: readonly Era[] = [
     id: 'gpc-v4',
     base: 'gpc-v1',
     summary: 'v4 of that series, January 2026 (not merged): the caches of each vmcs12 are kept',
-    changes: { 'nested-context-table': 'on' },
+    changes: { 'nested-context-table': 'on', 'evmcs-gpc': 'on' },
   },
 ];

@@ -1,5 +1,6 @@
 /** What KVM keeps of a vCPU whose guest is a hypervisor: struct nested_vmx, and its pages. */
-import { counter, flag, nested, oneOf, pfn, record, s32, u64 } from '../arena/fields.ts';
+import { bits, counter, flag, nested, oneOf, pfn, record, s32, u64 } from '../arena/fields.ts';
+import { evmcsClean } from './evmcs.ts';
 import { RwLock } from './locks.ts';
 import { Hrtimer } from './timer.ts';
 import { MsrBitmap } from './vmcs.ts';
@@ -42,12 +43,14 @@ export const NestedCaches = record('nested_caches', 'the pages of L1 that vmcs02
   virtual_apic_cache: nested(Gpc, 'page of vmcs12.virtual_apic_page_addr'),
   pi_desc_cache: nested(Gpc, 'page of vmcs12.posted_intr_desc_addr'),
   msr_bitmap_cache: nested(Gpc, 'page of vmcs12.msr_bitmap; only KVM reads it'),
+  hv_evmcs_cache: nested(Gpc, 'page of the enlightened VMCS (evmcs-gpc); only KVM uses it'),
 });
 export const cacheNames = [
   'apic_access_page_cache',
   'virtual_apic_cache',
   'pi_desc_cache',
   'msr_bitmap_cache',
+  'hv_evmcs_cache',
 ] as const satisfies readonly (keyof typeof NestedCaches.fields)[];
 
 /** Contexts for each vCPU that the table of `gpc-v4` holds at most. */
@@ -108,6 +111,14 @@ export const NestedVmx = record('nested_vmx', 'struct nested_vmx', {
     { as: 'gpa' },
     'enlightened VMCS; all ones: none; 0x1ffffffffffffe: EVMPTR_MAP_PENDING',
   ),
+  hv_vp_assist_page: u64(
+    { as: 'gpa' },
+    'HV_X64_MSR_VP_ASSIST_PAGE: where L1 names its enlightened VMCS; bit 0: enabled',
+  ),
+  hv_clean_fields: bits(32, { as: evmcsClean }, 'groups of fields that L1 has not changed'),
+  hv_msr_bitmap: flag('L1 says when it has changed its MSR bitmap'),
+  need_vmcs12_to_shadow_sync: flag('the enlightened VMCS is older than vmcs12'),
+  hv_evmcs_map: nested(HostMap, 'page of the enlightened VMCS (without evmcs-gpc)'),
   apic_access_page_map: nested(HostMap, 'page of vmcs12.apic_access_addr (before gpc)'),
   virtual_apic_map: nested(HostMap, 'page of vmcs12.virtual_apic_page_addr (before gpc)'),
   pi_desc_map: nested(HostMap, 'page of vmcs12.posted_intr_desc_addr (before gpc)'),

@@ -76,7 +76,8 @@ export const msr: Operand = {
   kind: 'msr',
   doc:
     'number of the MSR: 0x1b IA32_APIC_BASE, 0x6e0 IA32_TSC_DEADLINE, 0x800 to 0x8ff the APIC in ' +
-    'x2APIC mode; 0x808 is the TPR; 0x4b564d04 MSR_KVM_PV_EOI_EN',
+    'x2APIC mode; 0x808 is the TPR; 0x4b564d04 MSR_KVM_PV_EOI_EN, 0x40000073 ' +
+    'HV_X64_MSR_VP_ASSIST_PAGE',
 };
 
 export const vcpu: Operand = { name: 'vcpu', kind: 'vcpu', doc: 'a vCPU: vcpu1, or its number' };

@@ -48,6 +48,7 @@ export const exitReason = {
   SIPI_SIGNAL: 4,
   INTERRUPT_WINDOW: 7,
   NMI_WINDOW: 8,
+  CPUID: 10,
   HLT: 12,
   VMCALL: 18,
   VMCLEAR: 19,

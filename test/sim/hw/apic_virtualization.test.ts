@@ -96,6 +96,14 @@ test('a stale translation to another frame makes the guest touch raw memory', ()
   expect(m.vm.spec.raw_apic_accesses).toBe(2);
 });
 
+test.each([0xfee0_0c00, 0xfee0_0000])('with base %s the page is memory like any other', (base) => {
+  const m = smallMachine();
+  m.vcpu[0]!.apic_base = base;
+  m.vcpu[0]!.vmcs01.secondary_vm_exec_control.clear(secondaryControl.VIRTUALIZE_APIC_ACCESSES);
+  expect(write(m, 0x20)).toBe(exitReason.NONE);
+  expect([m.vm.spec.raw_apic_accesses, m.vcpu[0]!.apic.tpr]).toEqual([0, 0]);
+});
+
 test('a write that hits a freed frame is counted as one', () => {
   const m = smallMachine();
   const other = hpa_to_pfn(m.vcpu[0]!.vmcs01.apic_access_addr) + 1;

@@ -3,7 +3,8 @@
 import { expect, test } from 'vitest';
 import { boot } from '#sim/boot.ts';
 import { policyOf } from '#sim/sched/policies/policy_of.ts';
-import type { ActorConfig, ActorKind, Op, Program } from '#sim/state/program.ts';
+import type { ActorConfig } from '#sim/state/machine_config.ts';
+import type { ActorKind, Op, Program } from '#sim/state/program.ts';
 import { profileOf } from '#sim/state/switches.ts';
 import { CheckedRun } from '../../../main/checked_run.ts';
 

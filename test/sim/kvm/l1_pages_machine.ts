@@ -4,7 +4,7 @@ import { boot } from '#sim/boot.ts';
 import { pteOf } from '#sim/host/page_table.ts';
 import { initCaches } from '#sim/kvm/vmx/nested/context.ts';
 import { hvaOfGuestPage } from '#sim/state/addresses.ts';
-import type { VmConfig } from '#sim/state/program.ts';
+import type { VmConfig } from '#sim/state/machine_config.ts';
 import { loadedVmcs } from '#sim/state/vcpu.ts';
 import { cpuControl, pinControl, secondaryControl } from '#sim/state/vmcs.ts';
 import type { Machine } from '#sim/steps.ts';

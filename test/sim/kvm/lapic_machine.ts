@@ -1,7 +1,7 @@
 // A machine for tests of one local APIC: enabled, in the mode that is wished for.
 
 import { boot } from '#sim/boot.ts';
-import type { MachineConfig } from '#sim/state/program.ts';
+import type { MachineConfig } from '#sim/state/machine_config.ts';
 import { defaultProfile } from '#sim/state/switches.ts';
 import type { Machine, Steps } from '#sim/steps.ts';
 import { complete, configOf, type SmallMachine } from '../small_machine.ts';

@@ -102,7 +102,7 @@ test('a zap takes the entry out of every root', () => {
   const m = smallMachine();
   byHand(m, () => {
     m.ept[2]!.used = true;
-    Object.assign(m.ept[2]!.spte[5]!, {
+    Object.assign(m.ept[2]!.spte[2]!, {
       gfn: apicAccessGfn,
       l1_gfn: apicAccessGfn,
       pfn: 3,

@@ -1,6 +1,7 @@
 // IPI virtualization at boot: the PID-pointer table and the fields that name it.
 
 import { expect, test } from 'vitest';
+import { boot } from '#sim/boot.ts';
 import { readPhysical } from '#sim/hw/memory.ts';
 import { brokenEntryCheck } from '#sim/hw/vm_entry_checks.ts';
 import { kvm_set_or_clear_apicv_inhibit, kvm_vcpu_update_apicv } from '#sim/kvm/apicv.ts';
@@ -37,6 +38,12 @@ test('an ID behind the one page of the table has no entry', () => {
   const m = withIds(0, 600);
   expect(m.vcpu[0]!.vmcs01.last_pid_pointer_index).toBe(511);
   expect(entryOf(m, 0)).toBe(hpaOfPiDesc(0) + 1);
+});
+
+test('the table ends where KVM_CAP_MAX_VCPU_ID says, whoever is there', () => {
+  const { config } = withIds(0, 3);
+  const m = boot({ ...config, vm: { ...config.vm, maxVcpuIds: 64 } });
+  expect(m.vcpu.map(({ vmcs01 }) => vmcs01.last_pid_pointer_index)).toEqual([63, 63]);
 });
 
 test('the controls are on with APICv, pass the checks of VM entry, and go with APICv', () => {

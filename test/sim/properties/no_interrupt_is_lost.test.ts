@@ -2,10 +2,13 @@
 // accepted is delivered once, or pending still for a reason, when nobody can move any more.
 
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { kvmExit } from '#sim/state/vcpu.ts';
 import { eras, lowersTprInService, type Plan, planWithin, type Switches } from './plan.ts';
 import { endOf } from './rest.ts';
+
+// Work is bounded by steps and runs; a slow computer only takes longer.
+vi.setConfig({ testTimeout: 120_000 });
 
 const holds = (plans: fc.Arbitrary<Plan>, numRuns: number, switches: Switches = {}): void => {
   const sum = { accepted: 0, merged: 0, delivered: 0 };

@@ -5,7 +5,8 @@ import fc from 'fast-check';
 import { boot } from '#sim/boot.ts';
 import { randomSource } from '#sim/sched/policies/random.ts';
 import type { Policy } from '#sim/sched/policy.ts';
-import type { ActorConfig, ActorKind, Instruction, Op, Program } from '#sim/state/program.ts';
+import type { ActorConfig } from '#sim/state/machine_config.ts';
+import type { ActorKind, Instruction, Op, Program } from '#sim/state/program.ts';
 import { profileOf, type SwitchId } from '#sim/state/switches.ts';
 import { cpuControl } from '#sim/state/vmcs.ts';
 import type { Machine } from '#sim/steps.ts';
@@ -225,23 +226,34 @@ export const machineOf = (plan: Plan, { switches = {}, extra = [] }: PlanOptions
 
 const burstMost = 12;
 
-/** Random, after the device was assigned: before that the IOMMU has nothing to post. */
-export const policyOf = (plan: Plan): Policy => {
-  const next = randomSource(plan.seed);
+/** Random; with `bursts` who is chosen goes on for a while. */
+export const burstsOf = ({ seed, bursts }: Pick<Plan, 'seed' | 'bursts'>): Policy => {
+  const next = randomSource(seed);
   let actor = -1;
   let left = 0;
   return {
     ended: undefined,
-    choose(m, { actors, count }) {
-      const user = m.threads.findIndex(({ name, done }) => name === 'user' && !done);
-      for (let i = 0; i < count; i++) if (actors[i] === user) return user;
+    choose(_, { actors, count }) {
       if (left > 0) {
         left--;
         for (let i = 0; i < count; i++) if (actors[i] === actor) return actor;
       }
       actor = actors[next(count)]!;
-      if (plan.bursts) left = next(burstMost);
+      if (bursts) left = next(burstMost);
       return actor;
+    },
+  };
+};
+
+/** The same, after the device was assigned: before that the IOMMU has nothing to post. */
+export const policyOf = (plan: Plan): Policy => {
+  const bursts = burstsOf(plan);
+  return {
+    ended: undefined,
+    choose(m, ready) {
+      const user = m.threads.findIndex(({ name, done }) => name === 'user' && !done);
+      for (let i = 0; i < ready.count; i++) if (ready.actors[i] === user) return user;
+      return bursts.choose(m, ready);
     },
   };
 };

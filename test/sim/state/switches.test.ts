@@ -76,5 +76,8 @@ const changes = (of: string, base: string): Record<string, string> => {
 test('the series that were not merged stand on k6.13, not on what came after it', () => {
   expect(changes('gpc-v1', 'k6.13')).toEqual({ 'l1-pages': 'gpc' });
   // The late check of VTPR is a module option that is off by default.
-  expect(changes('gpc-v4', 'gpc-v1')).toEqual({ 'nested-context-table': 'on' });
+  expect(changes('gpc-v4', 'gpc-v1')).toEqual({
+    'nested-context-table': 'on',
+    'evmcs-gpc': 'on',
+  });
 });

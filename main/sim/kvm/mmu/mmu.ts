@@ -146,8 +146,8 @@ const faultinPfn = kvm(
 );
 
 /**
- * From the frame of the guest that faulted, which is `l1Gfn` to L1, to an entry of its EPT. −EFAULT:
- * user space has taken the memory away.
+ * From the frame of the guest that faulted, which is `l1Gfn` to L1, to an entry of its EPT.
+ * −EFAULT: user space has taken the memory away.
  */
 function* resolve(m: Machine, vcpuIndex: number, gfn: number, l1Gfn: number): Body<number> {
   yield m.step('sample mmu_invalidate_seq');

@@ -19,9 +19,11 @@ export const vmx_alloc_ipiv_pid_table = (m: Machine): void => {
   m.vm.pid_table = pfn_to_hpa(alloc_page(m));
 };
 
-/** User space has set KVM_CAP_MAX_VCPU_ID to what it needs, as far as the table goes. */
-const lastIndex = (m: Machine): number =>
-  Math.min(PAGE_SIZE / entryBytes - 1, Math.max(...m.vcpu.map(({ vcpu_id }) => vcpu_id)));
+/** IDs end where KVM_CAP_MAX_VCPU_ID says, or the last one that there is; the table at a page. */
+const lastIndex = (m: Machine): number => {
+  const needed = 1 + Math.max(...m.vcpu.map(({ vcpu_id }) => vcpu_id));
+  return Math.min(PAGE_SIZE / entryBytes, m.config.vm?.maxVcpuIds ?? needed) - 1;
+};
 
 /** A new vCPU gets its entry. @kvm arch/x86/kvm/vmx/vmx.c: vmx_vcpu_create */
 export const setPidPointer = (m: Machine, vcpu: number): void => {

@@ -1,6 +1,7 @@
 /** Who acts in a scenario: the vCPUs and their CPUs always, the others when they have a program. */
 import { limits } from '../../state/limits.ts';
-import type { ActorConfig, ActorKind, Program } from '../../state/program.ts';
+import type { ActorConfig } from '../../state/machine_config.ts';
+import type { ActorKind, Program } from '../../state/program.ts';
 import { instead, nearest } from '../diagnostics.ts';
 import { sectionWords } from '../parse/tokens.ts';
 import type { ProgramItem, Section, Word } from '../parse/tree.ts';

@@ -1,10 +1,11 @@
 /** The `machine` block: its keys, and what a machine is that says nothing. */
 import { limits } from '../../state/limits.ts';
-import { usualVm, type VcpuConfig, type VmConfig } from '../../state/program.ts';
+import { usualVm, type VcpuConfig, type VmConfig } from '../../state/machine_config.ts';
 import { quirk } from '../../state/vm.ts';
 import { instead } from '../diagnostics.ts';
 import type { Word } from '../parse/tree.ts';
 import { numberIn, type Report } from './context.ts';
+import { idsOf } from './vcpu_ids.ts';
 
 export interface MachineKey {
   readonly key:
@@ -17,6 +18,7 @@ export interface MachineKey {
     | 'interrupts'
     | 'irqchip'
     | 'nested'
+    | 'evmcs'
     | 'guest-memory'
     | 'vector-hashing'
     | 'eoi-storm'
@@ -28,6 +30,7 @@ export interface MachineKey {
     | 'td'
     | 'slot-pages'
     | 'apic-id'
+    | 'max-vcpu-id'
     | 'bsp'
     | 'x2apic-ids'
     | 'broadcast-quirk'
@@ -102,6 +105,12 @@ export const machineKeys: readonly MachineKey[] = [
     values: ['on', 'off'],
     usual: 'off',
     doc: 'on: the guests see VMX and can run guests of their own (module parameter nested)',
+  },
+  {
+    key: 'evmcs',
+    values: ['on', 'off'],
+    usual: 'off',
+    doc: 'on: with nested, the guests may use enlightened VMCSs (KVM_CAP_HYPERV_ENLIGHTENED_VMCS)',
   },
   {
     key: 'guest-memory',
@@ -184,8 +193,16 @@ export const machineKeys: readonly MachineKey[] = [
     doc: 'vCPU (APIC) ID of each vCPU, as KVM_CREATE_VCPU gets it: apic-id 0 4 9',
   },
   {
+    key: 'max-vcpu-id',
+    values: { min: 1, max: limits.vcpuIds },
+    answer: 'KVM_ENABLE_CAP fails with EINVAL',
+    usual: 'as many as the vCPUs need',
+    doc: 'KVM_CAP_MAX_VCPU_ID: vCPU IDs are below it, and the PID-pointer table ends there (ipiv)',
+  },
+  {
     key: 'bsp',
-    values: { min: 0, max: limits.vcpuIds - 1 },
+    values: { min: 0, max: limits.vcpuIds },
+    answer: 'KVM_SET_BOOT_CPU_ID fails with EINVAL',
     usual: String(usualVm.bspId),
     doc: 'APIC ID of the boot processor (KVM_SET_BOOT_CPU_ID)',
   },
@@ -375,6 +392,7 @@ export const largestMachine: MachineSize = {
 const numbersOfVm = {
   'eoi-storm': 'ioapicStormCount',
   bsp: 'bspId',
+  'max-vcpu-id': 'maxVcpuIds',
   'tsc-khz': 'tscKhz',
   'bus-cycle-ns': 'apicBusCycleNs',
   'min-timer-period-us': 'minTimerPeriodUs',
@@ -386,6 +404,7 @@ const wordsOfVm: readonly (readonly [MachineKey['key'], string, Partial<VmConfig
   ['irqchip', 'split', { irqchip: 'split' }],
   ['td', 'on', { irqchip: 'split', td: true }],
   ['nested', 'on', { nested: true }],
+  ['evmcs', 'on', { evmcs: true }],
   ['guest-memory', 'unmanaged', { guestMemory: 'unmanaged' }],
   ['vector-hashing', 'off', { vectorHashing: false }],
   ['preemption-timer', 'on', { preemptionTimer: true }],
@@ -414,22 +433,6 @@ const vmOf = (given: Given): Partial<VmConfig> => {
   };
 };
 
-/** KVM_CREATE_VCPU for one vCPU after the other; an ID that it refuses is reported. */
-const idsOf = (given: Given, vcpus: number, report: Report): readonly number[] | undefined => {
-  const said = given.get('apic-id');
-  if (said === undefined) return undefined;
-  const ids = said.all.map(({ value }) => Number(value));
-  for (const [index, { word }] of said.all.entries()) {
-    if (ids.indexOf(ids[index]!) === index) continue;
-    report(word, 'KVM_CREATE_VCPU fails with EEXIST: another vCPU has this ID; give each its own');
-  }
-  if (ids.length === vcpus) return ids;
-  if (said.count !== vcpus) {
-    report(said.word, `"apic-id" is for all ${vcpus} vCPUs, not for ${said.count}; write each ID`);
-  }
-  return undefined;
-};
-
 /** What the words say of the VM and of each local APIC; nothing where all is usual. */
 const apicsOf = (
   given: Given,
@@ -437,7 +440,8 @@ const apicsOf = (
   report: Report,
 ): Pick<MachineSize, 'vm' | 'apics'> => {
   const vm = vmOf(given);
-  const ids = idsOf(given, vcpus, report);
+  const end = given.get('max-vcpu-id');
+  const ids = idsOf(given.get('apic-id'), vcpus, end, report);
   const x2apic = given.get('x2apic');
   if (isOn(given, 'x2apic') && vm.x2apicCpuid === false) {
     report(x2apic!.word, 'KVM refuses x2APIC mode with "x2apic-cpuid off"; leave one of them out');

@@ -6,6 +6,7 @@ import {
   IOAPIC_MEM_LENGTH,
 } from '../../state/addresses.ts';
 import { APIC_BASE_MSR } from '../../state/apicdef.ts';
+import { HV_X64_MSR_VP_ASSIST_PAGE } from '../../state/evmcs.ts';
 import { PAGE_SIZE } from '../../state/machine.ts';
 import {
   type ActorKind,
@@ -139,18 +140,22 @@ const IA32_TSC_DEADLINE = 0x6e0;
 const MSR_KVM_PV_EOI_EN = 0x4b56_4d04;
 const x2apicMsrs = 0x100;
 
+const others: readonly number[] = [
+  IA32_APIC_BASE,
+  IA32_TSC_DEADLINE,
+  MSR_KVM_PV_EOI_EN,
+  HV_X64_MSR_VP_ASSIST_PAGE,
+];
+
 const isOfApic = (msr: number): boolean =>
-  msr === IA32_APIC_BASE ||
-  msr === IA32_TSC_DEADLINE ||
-  msr === MSR_KVM_PV_EOI_EN ||
-  (msr >= APIC_BASE_MSR && msr < APIC_BASE_MSR + x2apicMsrs);
+  others.includes(msr) || (msr >= APIC_BASE_MSR && msr < APIC_BASE_MSR + x2apicMsrs);
 
 const msrOf: Read = (operand, word, context) => {
   const value = numberOf(operand, word, context);
   if (value === undefined || isOfApic(value)) return value;
   context.report(
     word,
-    'this MSR is not of the APIC; write 0x1b, 0x6e0, 0x4b564d04, or 0x800 to 0x8ff',
+    'this MSR is not of the APIC; write 0x1b, 0x6e0, 0x4b564d04, 0x40000073, or 0x800 to 0x8ff',
   );
   return undefined;
 };

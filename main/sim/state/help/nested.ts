@@ -14,12 +14,15 @@ export const nestedHelp = [
     { source: 'struct nested_vmx, arch/x86/kvm/vmx/vmx.h' },
     {
       vmxon: {
-        by: 'set by `enter_vmx_operation`, cleared by `free_nested`; `vmx_set_nested_state` in SMM',
+        by:
+          'set by `enter_vmx_operation`, cleared by `free_nested`; around SMM by `vmx_enter_smm` ' +
+          'and `vmx_leave_smm`, and restored by `vmx_set_nested_state`',
         source: 'struct nested_vmx, arch/x86/kvm/vmx/vmx.h; SDM 24.7',
       },
       vmxon_ptr: 'set by `handle_vmxon` and `vmx_set_nested_state`, cleared by `free_nested`',
       current_vmptr:
-        'set by `set_current_vmptr`; cleared by `nested_release_vmcs12` and `free_nested`',
+        'set by `set_current_vmptr`; cleared by `nested_release_vmcs12`, `free_nested` and ' +
+        '`nested_vmx_handle_enlightened_vmptrld`',
       vmcs02_initialized:
         'cleared by `enter_vmx_operation`, set by `prepare_vmcs02_early` ' +
         '(prepare_vmcs02_constant_state)',
@@ -27,8 +30,8 @@ export const nestedHelp = [
         'set by `set_current_vmptr`, `vmx_set_nested_state` and `handle_vmwrite` of a field that ' +
         'is not shadowed; cleared by `prepare_vmcs02`',
       force_msr_bitmap_recalc:
-        'set by `set_current_vmptr` and `vmx_set_nested_state`, cleared by ' +
-        '`nested_vmx_prepare_msr_bitmap`',
+        'set by `set_current_vmptr`, `nested_vmx_handle_enlightened_vmptrld` and ' +
+        '`vmx_set_nested_state`, cleared by `nested_vmx_prepare_msr_bitmap`',
       nested_run_pending:
         'set by `nested_vmx_run` and `vmx_set_nested_state`; cleared by `vcpu_enter_guest` ' +
         '(vmx_vcpu_run) once L2 was entered, by `nested_vmx_run` for an L2 that halts or an ' +
@@ -59,20 +62,37 @@ export const nestedHelp = [
       },
       vpid02: '`enter_vmx_operation`; 0 by `free_nested`',
       smm_vmxon: {
-        by: 'set by `vmx_set_nested_state`, cleared by `free_nested`; the kernel: vmx_enter_smm',
+        by:
+          'set by `vmx_enter_smm` and `vmx_set_nested_state`, cleared by `vmx_leave_smm` and ' +
+          '`free_nested`',
         source: 'smm.vmxon of struct nested_vmx, arch/x86/kvm/vmx/vmx.h',
       },
       smm_guest_mode: {
-        by: '`vmx_set_nested_state`; the kernel: vmx_enter_smm, vmx_leave_smm',
+        by: '`vmx_set_nested_state`; set by `vmx_enter_smm`, cleared by `vmx_leave_smm`',
         source: 'smm.guest_mode of struct nested_vmx, arch/x86/kvm/vmx/vmx.h',
       },
       enlightened_vmcs_enabled: {
-        by: 'set at creation; the kernel: nested_enable_evmcs',
+        by: 'set at creation, from the scenario; the kernel: nested_enable_evmcs',
         source: 'struct nested_vmx, arch/x86/kvm/vmx/vmx.h; arch/x86/kvm/vmx/hyperv.c',
       },
       hv_evmcs_vmptr:
-        'set at creation (none); `vmx_set_nested_state`, and `vmx_get_nested_state_pages`, ' +
-        'which finds none',
+        'set at creation (none), by `nested_vmx_handle_enlightened_vmptrld`, and as pending by ' +
+        '`vmx_set_nested_state`; none again by `nested_release_evmcs`',
+      hv_vp_assist_page: {
+        by: 'L1: `kvm_set_msr_common`',
+        source: 'hv_vapic of struct kvm_vcpu_hv, arch/x86/include/asm/kvm_host.h',
+      },
+      hv_clean_fields: {
+        by: '`nested_vmx_handle_enlightened_vmptrld`, cleared by `nested_release_evmcs`',
+        source: 'hv_clean_fields of struct hv_enlightened_vmcs, include/hyperv/hvgdk.h',
+      },
+      hv_msr_bitmap: {
+        by: '`nested_vmx_handle_enlightened_vmptrld`, cleared by `nested_release_evmcs`',
+        source: 'hv_enlightenments_control, include/hyperv/hvgdk.h',
+      },
+      need_vmcs12_to_shadow_sync:
+        'set by `__nested_vmx_vmexit`, `nested_vmx_enter_non_root_mode`, `failValid` and ' +
+        '`nested_get_evmcs_page`; cleared by `nested_sync_vmcs12_to_shadow`',
       context: {
         by: 'set at creation (−1); VMPTRLD: `vmx_nested_context_load`',
         source: 'the model: the cache pointers of struct nested_vmx in version 4 of the series',

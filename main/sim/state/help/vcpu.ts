@@ -30,7 +30,8 @@ export const vcpuHelp = [
         '`kvm_vcpu_exiting_guest_mode`',
       requests:
         'set by `kvm_make_request`; cleared by `kvm_check_request`, and by ' +
-        '`vcpu_enter_guest` and `vcpu_run` for what needs no handler',
+        '`vcpu_enter_guest` and `vcpu_run` for what needs no handler, `free_nested` for ' +
+        'GET_NESTED_STATE_PAGES',
       cpu: 'set at creation, `kvm_arch_vcpu_load`',
       non_root: {
         by: 'set by `enterGuest`, cleared by `leaveGuest`',
@@ -247,14 +248,14 @@ export const vcpuHelp = [
         by:
           'the guest by `guestInstruction`; what KVM emulates for it: ' +
           '`x86_emulate_instruction`, `complete_emulated_mmio`, `kvm_get_msr_common`, ' +
-          '`kvm_emulate_hypercall`, `handle_vmread`',
+          '`kvm_emulate_hypercall`, `kvm_emulate_cpuid`, `handle_vmread`',
         source: 'the model: EAX',
       },
       value_high: {
         by:
           'the guest by `guestInstruction`; what KVM emulates for it: ' +
           '`x86_emulate_instruction`, `complete_emulated_mmio`, `kvm_get_msr_common`, ' +
-          '`handle_vmread`',
+          '`kvm_emulate_cpuid`, `handle_vmread`',
         source: 'the model: EDX',
       },
       rflags_if: {

@@ -108,8 +108,8 @@ export const vmcsHelp = [
       guest_interruptibility: {
         by:
           'the CPU (`guestInstruction`: STI, and the end of its shadow), `enter_smm`, ' +
-          '`emulator_leave_smm`, `kvm_vcpu_reset`, `kvm_vcpu_ioctl_x86_set_vcpu_events`; ' +
-          'of L2 `prepare_vmcs02_early`',
+          '`emulator_leave_smm`, `kvm_vcpu_reset`, `kvm_vcpu_ioctl_x86_set_vcpu_events`, ' +
+          '`vmx_set_nmi_mask`; of L2 `prepare_vmcs02_early`',
         source: 'SDM 25.4.2',
       },
       guest_activity_state: {

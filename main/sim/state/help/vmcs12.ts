@@ -2,9 +2,10 @@
 import { Vmcs12 } from '../vmcs12.ts';
 import { helpFor, type Told } from './form.ts';
 
-/** The copy comes whole from its page or from user space, and goes there. */
+/** The copy comes from its page, from an enlightened VMCS or from user space, and goes there. */
 const whole =
-  '`handle_vmptrld`, `vmx_set_nested_state`; the copy of user space `vmx_get_nested_state`';
+  '`handle_vmptrld`, `nested_vmx_handle_enlightened_vmptrld`, `vmx_set_nested_state`; ' +
+  'the copy of user space `vmx_get_nested_state`';
 const byL1 = `L1: \`handle_vmwrite\`; with the rest ${whole}`;
 
 /** A field that L1 sets up and KVM does not write. */

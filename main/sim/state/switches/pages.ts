@@ -26,8 +26,16 @@ export const pageSwitches = [
       'an entry into L2 compares VTPR with the TPR threshold once the page is at hand; off, only the CPU does',
   },
   {
+    id: 'evmcs-gpc',
+    values: ['off', 'on'],
+    since: 'patch 7/10 of v4 of the series (gpc-v4)',
+    races: ['R88'],
+    summary:
+      'an enlightened VMCS is kept in a cache whose lock is held around each copy; off, it is mapped once',
+  },
+  {
     id: 'hostmap-pin',
-    values: ['off', 'reference', 'on'],
+    values: ['on', 'reference', 'off'],
     since: 'FOLL_PIN since v6.13; a reference before',
     races: ['R85'],
     summary:

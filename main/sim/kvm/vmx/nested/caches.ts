@@ -25,6 +25,9 @@ const file = 'arch/x86/kvm/vmx/nested.c';
 /** Are L1's pages kept in caches, or mapped for each run of L2? */
 export const usesCaches = (m: Machine): boolean => m.switch('l1-pages') === 'gpc';
 
+/** Is the enlightened VMCS kept in a cache, too? */
+export const usesEvmcsCache = (m: Machine): boolean => usesCaches(m) && m.on('evmcs-gpc');
+
 /** Does the vCPU have caches of its own, beside those of the table? */
 export const hasOwnCaches = (m: Machine): boolean =>
   !m.on('nested-context-table') || m.on('gpc-ctx-exclusive');

@@ -87,27 +87,44 @@ const eventIsFit = ({ vm_entry_intr_info_field: info }: Vmcs12View): boolean => 
   return ((info & DELIVER_CODE) !== 0) === (exception && withErrorCode.includes(vector));
 };
 
+/** What has no field in an enlightened VMCS. */
+const noPinOfEvmcs: readonly number[] = [pinControl.POSTED_INTR, pinControl.PREEMPTION_TIMER];
+const noSecondaryOfEvmcs: readonly number[] = [
+  secondaryControl.VIRTUALIZE_APIC_ACCESSES,
+  secondaryControl.APIC_REGISTER_VIRT,
+  secondaryControl.VIRTUAL_INTR_DELIVERY,
+];
+
+/**
+ * Where user space has enabled enlightened VMCSs L1 is not offered what they cannot express.
+ * @kvm arch/x86/kvm/vmx/hyperv.c
+ */
+const nested_evmcs_check_controls = (v: Vmcs12View): boolean =>
+  !noPinOfEvmcs.some((control) => pinOn(v, control)) &&
+  !noSecondaryOfEvmcs.some((control) => secondaryOn(v, control));
+
 /**
  * Are the controls of vmcs12 fit for an entry, as far as interrupts and the APIC are concerned?
  * Otherwise the instruction fails with "invalid control fields".
  * @kvm nested.c: nested_vmx_check_controls
  */
 export const nested_vmx_check_controls = (m: Machine, vcpu: number): boolean => {
-  const v = m.vcpu[vcpu]!.nested.cached_vmcs12;
+  const { cached_vmcs12: v, enlightened_vmcs_enabled } = m.vcpu[vcpu]!.nested;
   return (
     msrBitmapIsFit(m, v) &&
     tprShadowIsFit(m, v) &&
     apicAccessIsFit(m, v) &&
     apicvIsFit(m, v) &&
     nmiIsFit(v) &&
-    eventIsFit(v)
+    eventIsFit(v) &&
+    (!enlightened_vmcs_enabled || nested_evmcs_check_controls(v))
   );
 };
 
 /**
- * Is VTPR at least the TPR threshold, where no exit would follow the entry? L1 may change VTPR until
- * the CPU looks at it, so that the hardware has the last word; without `vtpr-late-check` it has the
- * only one. vmcs02 is loaded, and has its pages.
+ * Is VTPR at least the TPR threshold, where no exit would follow the entry? L1 may change VTPR
+ * until the CPU looks at it, so that the hardware has the last word; without `vtpr-late-check` it
+ * has the only one. vmcs02 is loaded, and has its pages.
  */
 export const nested_vmx_check_controls_late = kvm(
   'arch/x86/kvm/vmx/nested.c',

@@ -18,6 +18,7 @@ export const initCaches = (
   kvm_gpc_init_for_vcpu(m, gpcId(m, owner, 'apic_access_page_cache'), owner.vcpu);
   kvm_gpc_init_for_vcpu(m, gpcId(m, owner, 'virtual_apic_cache'), owner.vcpu);
   kvm_gpc_init_for_vcpu(m, gpcId(m, owner, 'pi_desc_cache'), owner.vcpu);
+  kvm_gpc_init(m, gpcId(m, owner, 'hv_evmcs_cache'));
 };
 
 const findContext = (m: Machine, gpa: number): Context | undefined => {

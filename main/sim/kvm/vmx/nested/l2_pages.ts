@@ -1,8 +1,17 @@
-/** Pages of L1 that KVM itself reads and writes for L2: the descriptor, the virtual-APIC page. */
+/**
+ * Pages of L1 that KVM itself reads and writes for L2: the descriptor, the virtual-APIC page, the
+ * enlightened VMCS.
+ */
 import type { CacheName } from '../../../state/gpc.ts';
 import { mappingKind } from '../../../state/nested.ts';
 import { type Body, kvm, type Machine } from '../../../steps.ts';
-import { cacheOf, nested_gpc_lock_if_active, nested_gpc_unlock, usesCaches } from './caches.ts';
+import {
+  cacheOf,
+  nested_gpc_lock_if_active,
+  nested_gpc_unlock,
+  usesCaches,
+  usesEvmcsCache,
+} from './caches.ts';
 
 const file = 'arch/x86/kvm/vmx/nested.c';
 
@@ -46,4 +55,14 @@ export const nested_lock_vapic = kvm(file, function* nested_lock_vapic(m: Machin
 
 export function* nested_unlock_vapic(m: Machine, vcpu: number): Body<void> {
   yield* unlock(m, vcpu, 'virtual_apic_cache');
+}
+
+/** The frame of the enlightened VMCS, −1 without one. */
+export const nested_lock_evmcs = kvm(file, function* nested_lock_evmcs(m: Machine, vcpu: number) {
+  if (usesEvmcsCache(m)) return yield* lock(m, vcpu, 'hv_evmcs_cache');
+  return frameOf(m.vcpu[vcpu]!.nested.hv_evmcs_map);
+});
+
+export function* nested_unlock_evmcs(m: Machine, vcpu: number): Body<void> {
+  if (usesEvmcsCache(m)) yield* unlock(m, vcpu, 'hv_evmcs_cache');
 }

@@ -8,6 +8,7 @@ import { cpuControl, otherMsr, secondaryControl } from '../../../state/vmcs.ts';
 import { type Body, kvm, type Machine } from '../../../steps.ts';
 import { kvm_vcpu_map, kvm_vcpu_unmap } from '../../host_map.ts';
 import { cacheOf, nested_gpc_lock, nested_gpc_unlock, usesCaches } from './caches.ts';
+import { isMsrBitmapClean } from './evmcs.ts';
 
 /** Byte offsets of MSR 0x800 in the page: RDMSR of the low MSRs first, WRMSR 2 KiB behind. */
 const READ_X2APIC = 0x100;
@@ -125,15 +126,14 @@ function* letGoOfL1Bitmap(m: Machine, vcpu: number): Body<void> {
   else yield* kvm_vcpu_unmap(m, vcpu, m.vcpu[vcpu]!.nested.msr_bitmap_map);
 }
 
-/**
- * Fills the MSR bitmap of vmcs02; false if L2 has to run without one, so that every access exits.
- * @omits that an unchanged bitmap of an enlightened VMCS is kept
- */
+/** Fills the MSR bitmap of vmcs02; false if L2 has to run without one: every access exits. */
 export const nested_vmx_prepare_msr_bitmap = kvm(
   'arch/x86/kvm/vmx/nested.c',
   function* nested_vmx_prepare_msr_bitmap(m: Machine, vcpu: number) {
     const { cached_vmcs12: vmcs12, msr_bitmap } = m.vcpu[vcpu]!.nested;
     if (!primaryOn(vmcs12, cpuControl.MSR_BITMAPS)) return false;
+    // The one of the last entry is still right.
+    if (isMsrBitmapClean(m, vcpu)) return true;
     const pfn: number = yield* holdL1Bitmap(m, vcpu);
     if (pfn < 0) return false;
     yield m.step('merge the MSR bitmap of L1 in pfn {pfn} into that of vmcs02', pfn);

@@ -6,8 +6,9 @@ import { loadedVmcs } from '../../../state/vcpu.ts';
 import { type Body, kvm, type Machine } from '../../../steps.ts';
 import { freeGuestRoot } from '../../mmu/mmu.ts';
 import { kvm_gpc_deactivate } from '../../pfncache.ts';
-import { hasOwnCaches, usesCaches } from './caches.ts';
+import { hasOwnCaches, usesCaches, usesEvmcsCache } from './caches.ts';
 import { initCaches, vmx_nested_context_clear } from './context.ts';
+import { nested_release_evmcs, nested_vmptr } from './evmcs.ts';
 import { interceptEverything } from './msr_bitmap.ts';
 import { nested_put_vmcs12_pages } from './pages.ts';
 
@@ -47,6 +48,8 @@ function* releaseCaches(m: Machine, vcpu: number): Body<void> {
   for (const name of released) {
     yield* kvm_gpc_deactivate(m, gpcId(m, { vcpu, context: -1 }, name));
   }
+  if (!usesEvmcsCache(m)) return;
+  yield* kvm_gpc_deactivate(m, gpcId(m, { vcpu, context: -1 }, 'hv_evmcs_cache'));
 }
 
 /** VMXOFF, reset, and what ends L2 without an exit to L1. L1 runs. */
@@ -57,7 +60,7 @@ export const free_nested = kvm(file, function* free_nested(m: Machine, vcpu: num
   if (!nested.vmxon && !nested.smm_vmxon) return;
   yield m.step('clear GET_NESTED_STATE_PAGES');
   target.requests.clear(KVM_REQ.GET_NESTED_STATE_PAGES);
-  if (usesCaches(m)) yield* vmx_nested_context_clear(m, nested.current_vmptr);
+  if (usesCaches(m)) yield* vmx_nested_context_clear(m, nested_vmptr(m, vcpu));
   yield m.step('vmxon = false');
   nested.vmxon = false;
   nested.smm_vmxon = false;
@@ -69,4 +72,5 @@ export const free_nested = kvm(file, function* free_nested(m: Machine, vcpu: num
   if (!usesCaches(m)) yield* nested_put_vmcs12_pages(m, vcpu);
   yield m.step('free the roots of L2');
   freeGuestRoot(m, vcpu);
+  yield* nested_release_evmcs(m, vcpu);
 });

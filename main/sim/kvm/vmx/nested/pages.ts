@@ -1,6 +1,6 @@
 /** L1's pages that vmcs02 points to: APIC-access page, virtual-APIC page, descriptor. */
 import { pinOn, primaryOn, secondaryOn } from '../../../hw/vmcs.ts';
-import { EVMPTR_MAP_PENDING, INVALID_GPA } from '../../../state/addresses.ts';
+import { INVALID_GPA } from '../../../state/addresses.ts';
 
 import { type CacheName, gpcOf } from '../../../state/gpc.ts';
 import { PAGE_SIZE, pfn_to_hpa } from '../../../state/machine.ts';
@@ -12,6 +12,7 @@ import { kvm_vcpu_mark_page_dirty } from '../../dirty_log.ts';
 import { type HostMapView, kvm_vcpu_map, kvm_vcpu_unmap } from '../../host_map.ts';
 import { kvm_gpc_deactivate, kvm_gpc_invalid } from '../../pfncache.ts';
 import { cacheOf, nested_gpc_hpa, usesCaches } from './caches.ts';
+import { nested_get_evmcs_page } from './evmcs.ts';
 import { nested_vmx_prepare_msr_bitmap } from './msr_bitmap.ts';
 
 const file = 'arch/x86/kvm/vmx/nested.c';
@@ -154,18 +155,17 @@ export const nested_get_vmcs12_pages = kvm(
   },
 );
 
-/**
- * Handler of GET_NESTED_STATE_PAGES; false: user space has to be told.
- * @omits enlightened VMCSs: one that was restored counts as disabled
- */
+/** Handler of GET_NESTED_STATE_PAGES; false: user space has to be told. */
 export const vmx_get_nested_state_pages = kvm(
   file,
   function* vmx_get_nested_state_pages(m: Machine, vcpu: number) {
     const target = m.vcpu[vcpu]!;
     target.stat.get_nested_state_pages++;
-    if (target.nested.hv_evmcs_vmptr === EVMPTR_MAP_PENDING) {
-      yield m.step('no VP assist page names an enlightened VMCS');
-      target.nested.hv_evmcs_vmptr = INVALID_GPA;
+    const mapped: boolean = yield* nested_get_evmcs_page(m, vcpu);
+    if (!mapped) {
+      yield m.step('no enlightened VMCS where L1 says: KVM_EXIT_INTERNAL_ERROR');
+      target.exit_reason = kvmExit.INTERNAL_ERROR;
+      return false;
     }
     if (!target.guest_mode) return true;
     return yield* nested_get_vmcs12_pages(m, vcpu);

@@ -1,16 +1,13 @@
 /** vmcs02 out of vmcs01 and vmcs12, as far as interrupts and the APIC are concerned. */
-import { primaryOn, secondaryOn } from '../../../hw/vmcs.ts';
+import { maskOf, primaryOn, secondaryOn } from '../../../hw/vmcs.ts';
 import { POSTED_INTR_NESTED_VECTOR } from '../../../state/pi_desc.ts';
 import { KVM_REQ } from '../../../state/requests.ts';
 import { activityState, cpuControl, pinControl, secondaryControl } from '../../../state/vmcs.ts';
 import { kvm, type Machine } from '../../../steps.ts';
 import { kvm_make_request } from '../../kvm_main.ts';
+import { markClean, nested_vmx_is_evmptr12_valid } from './evmcs.ts';
 
 const file = 'arch/x86/kvm/vmx/nested.c';
-
-/** A mask of bits by their numbers. */
-const maskOf = (...numbers: readonly number[]): number =>
-  numbers.reduce((mask, bit) => (mask | (1 << bit)) >>> 0, 0);
 
 const without = (word: number, mask: number): number => (word & ~mask) >>> 0;
 
@@ -39,6 +36,10 @@ const constantState = (m: Machine, vcpu: number): void => {
   nested.vmcs02_initialized = true;
   vmcs02.posted_intr_nv = POSTED_INTR_NESTED_VECTOR;
 };
+
+/** Has L1 changed what it seldom changes? Of an enlightened VMCS nobody has seen it written. */
+const rareIsDue = (m: Machine, vcpu: number): boolean =>
+  m.vcpu[vcpu]!.nested.dirty_vmcs12 || nested_vmx_is_evmptr12_valid(m, vcpu);
 
 /**
  * What L1 seldom changes, of what comes before the pages. Without VPIDs of L1 its L2 has that of
@@ -103,7 +104,7 @@ export const prepare_vmcs02_early = kvm(
   function* prepare_vmcs02_early(m: Machine, vcpu: number) {
     const { vmcs01, vmcs02, nested } = m.vcpu[vcpu]!;
     const { cached_vmcs12: vmcs12 } = nested;
-    if (nested.dirty_vmcs12) earlyRareState(m, vcpu);
+    if (rareIsDue(m, vcpu)) earlyRareState(m, vcpu);
     yield m.step('pi_pending = false; posted_intr_nv as vmcs12 says');
     const posted = vmcs12.pin_based_vm_exec_control.has(pinControl.POSTED_INTR);
     forgetNotification(m, vcpu, posted);
@@ -141,9 +142,10 @@ const rareState = (m: Machine, vcpu: number): void => {
 
 /** Guest state: L2 is active when this runs. */
 export const prepare_vmcs02 = kvm(file, function* prepare_vmcs02(m: Machine, vcpu: number) {
-  const { vmcs02, nested } = m.vcpu[vcpu]!;
+  const { vmcs02 } = m.vcpu[vcpu]!;
   yield m.step('VMWRITE the guest state of vmcs02');
-  if (nested.dirty_vmcs12) rareState(m, vcpu);
+  if (rareIsDue(m, vcpu)) rareState(m, vcpu);
   // L2 in HLT is halted inside KVM: the CPU runs it as active.
   vmcs02.guest_activity_state = activityState.ACTIVE;
+  yield* markClean(m, vcpu);
 });

@@ -19,6 +19,7 @@ const l0Wants: ReadonlySet<number> = new Set([
 
 /** Exits that tell of an instruction of L2, which L1 may skip. */
 const ofInstruction: ReadonlySet<number> = new Set([
+  exitReason.CPUID,
   exitReason.HLT,
   exitReason.VMCALL,
   exitReason.CR_ACCESS,

@@ -26,6 +26,11 @@ import {
   nested_vmx_check_controls_late,
   nested_vmx_check_guest_state,
 } from './checks.ts';
+import {
+  evmptrld,
+  nested_vmx_handle_enlightened_vmptrld,
+  nested_vmx_is_evmptr12_valid,
+} from './evmcs.ts';
 import { enterL2Registers } from './guest_state.ts';
 import { nested_get_vmcs12_pages, nested_put_vmcs12_pages } from './pages.ts';
 import { morphAtEntry, notePending } from './posted.ts';
@@ -68,6 +73,9 @@ function* failEntry(m: Machine, vcpu: number): Body<number> {
   m.vcpu[vcpu]!.guest.rflags_if = false;
   vmcs12.vm_exit_reason = exitReason.INVALID_GUEST_STATE;
   vmcs12.exit_qualification = 0;
+  if (nested_vmx_is_evmptr12_valid(m, vcpu)) {
+    m.vcpu[vcpu]!.nested.need_vmcs12_to_shadow_sync = true;
+  }
   return nvmxVmentry.VMEXIT;
 }
 
@@ -171,15 +179,26 @@ function* enterActivity(m: Machine, vcpu: number): Body<number> {
   return 1;
 }
 
+/** A shadow VMCS holds no state of a guest: there is nowhere to put an error number either. */
+const hasVmcs12 = (m: Machine, vcpu: number): boolean => {
+  const { current_vmptr, cached_vmcs12 } = m.vcpu[vcpu]!.nested;
+  const current = current_vmptr !== INVALID_GPA || nested_vmx_is_evmptr12_valid(m, vcpu);
+  return current && cached_vmcs12.revision_id < SHADOW_VMCS;
+};
+
 /** VMLAUNCH (`launch`) or VMRESUME; 0 asks user space, which learns of an internal error. */
 export const nested_vmx_run = kvm(
   file,
   function* nested_vmx_run(m: Machine, vcpu: number, program: Program, launch: boolean) {
     const { nested } = m.vcpu[vcpu]!;
+    const found: number = yield* nested_vmx_handle_enlightened_vmptrld(m, vcpu, launch, false);
+    if (found === evmptrld.ERROR) {
+      m.vcpu[vcpu]!.guest.ud++;
+      skipInstruction(m, program);
+      return 1;
+    }
     yield m.step('is there a current VMCS, and are its controls fit?');
-    // A shadow VMCS holds no state of a guest: there is nowhere to put an error number either.
-    const shadow = nested.cached_vmcs12.revision_id >= SHADOW_VMCS;
-    if (nested.current_vmptr === INVALID_GPA || shadow) {
+    if (found === evmptrld.VMFAIL || !hasVmcs12(m, vcpu)) {
       nested_vmx_failInvalid(m, vcpu, program);
       return 1;
     }

@@ -1,4 +1,5 @@
 /** KVM_GET_NESTED_STATE and KVM_SET_NESTED_STATE: a hypervisor guest on its way to another host. */
+import { maskOf } from '../../../hw/vmcs.ts';
 import { EVMPTR_MAP_PENDING, INVALID_GPA } from '../../../state/addresses.ts';
 import {
   NESTED_STATE_HEADER,
@@ -17,6 +18,7 @@ import {
   nested_vmx_check_guest_state,
   page_address_valid,
 } from './checks.ts';
+import { nested_vmx_is_evmptr12_valid, refreshVmcs12 } from './evmcs.ts';
 import { enter_vmx_operation, free_nested } from './operation.ts';
 import { nested_vmx_enter_non_root_mode, nvmxVmentry } from './run.ts';
 import { set_current_vmptr } from './vmcs12.ts';
@@ -39,6 +41,10 @@ const set = (flags: NestedStateView['flags'], bit: number, on: boolean): void =>
   if (on) flags.set(bit);
 };
 
+/** @kvm arch/x86/kvm/vmx/nested.h: vmx_has_valid_vmcs12 */
+const hasVmcs12 = (m: Machine, vcpu: number): boolean =>
+  m.vcpu[vcpu]!.nested.current_vmptr !== INVALID_GPA || nested_vmx_is_evmptr12_valid(m, vcpu);
+
 /** The header, and how much follows it. */
 const fillHeader = (m: Machine, vcpu: number): void => {
   const { nested, guest_mode, user_nested_state: state } = m.vcpu[vcpu]!;
@@ -52,7 +58,7 @@ const fillHeader = (m: Machine, vcpu: number): void => {
   if (!m.vm.enable_vmx || !(nested.vmxon || nested.smm_vmxon)) return;
   state.vmxon_pa = nested.vmxon_ptr;
   state.vmcs12_pa = nested.current_vmptr;
-  if (nested.current_vmptr !== INVALID_GPA) state.size = NESTED_STATE_WITH_VMCS12;
+  if (hasVmcs12(m, vcpu)) state.size = NESTED_STATE_WITH_VMCS12;
   set(state.smm_flags, nestedSmmFlag.VMXON, nested.smm_vmxon);
   set(state.smm_flags, nestedSmmFlag.GUEST_MODE, nested.smm_guest_mode);
   set(state.flags, nestedStateFlag.EVMCS, nested.hv_evmcs_vmptr !== INVALID_GPA);
@@ -72,17 +78,14 @@ export const vmx_get_nested_state = kvm(
     const { nested, guest_mode, user_nested_state: state } = m.vcpu[vcpu]!;
     yield m.step('the header: flags, VMXON region, current VMCS');
     fillHeader(m, vcpu);
-    if (nested.current_vmptr === INVALID_GPA) return state.size;
+    if (!hasVmcs12(m, vcpu)) return state.size;
     if (guest_mode) yield* sync_vmcs02_to_vmcs12(m, vcpu);
+    else yield* refreshVmcs12(m, vcpu);
     yield m.step('copy vmcs12 to user space');
     copyVmcs12(m, nested.cached_vmcs12, state.vmcs12);
     return state.size;
   },
 );
-
-/** A mask of bits by their numbers. */
-const maskOf = (...numbers: readonly number[]): number =>
-  numbers.reduce((mask, bit) => (mask | (1 << bit)) >>> 0, 0);
 
 const knownFlags = maskOf(...Object.values(nestedStateFlag));
 const knownSmmFlags = maskOf(...Object.values(nestedSmmFlag));

@@ -40,13 +40,28 @@ export const isShadowedForWrite = (encoding: number): boolean => shadowed.has(en
 
 const maskOf = (width: number): number => (width >= 32 ? 0xffff_ffff : 2 ** width - 1);
 
+/** Bits of the field. */
+export const widthOf = (encoding: number): number => places.get(encoding)!.width;
+
+/** The two halves of a field of the current vmcs12. */
+interface FieldValue {
+  readonly low: number;
+  readonly high: number;
+}
+
+export const fieldValue = (m: Machine, vcpu: number, encoding: number): FieldValue => {
+  const { word, bit, width } = places.get(encoding)!;
+  const first = baseOf(m.vcpu[vcpu]!.nested.cached_vmcs12) + word;
+  const low = ((m.arena.load(first) >>> bit) & maskOf(width)) >>> 0;
+  return { low, high: width === 64 ? m.arena.load(first + 1) : 0 };
+};
+
 /** Puts a field of the current vmcs12 into the guest's registers. */
 export const readField = (m: Machine, vcpu: number, encoding: number): void => {
-  const { nested, guest } = m.vcpu[vcpu]!;
-  const { word, bit, width } = places.get(encoding)!;
-  const first = baseOf(nested.cached_vmcs12) + word;
-  guest.value = ((m.arena.load(first) >>> bit) & maskOf(width)) >>> 0;
-  guest.value_high = width === 64 ? m.arena.load(first + 1) : 0;
+  const { guest } = m.vcpu[vcpu]!;
+  const { low, high } = fieldValue(m, vcpu, encoding);
+  guest.value = low;
+  guest.value_high = high;
 };
 
 /** Stores into a field of the current vmcs12. */
@@ -54,7 +69,7 @@ export const writeField = (
   m: Machine,
   vcpu: number,
   encoding: number,
-  { low, high }: { readonly low: number; readonly high: number },
+  { low, high }: FieldValue,
 ): void => {
   const { word, bit, width } = places.get(encoding)!;
   const first = baseOf(m.vcpu[vcpu]!.nested.cached_vmcs12) + word;

@@ -19,6 +19,7 @@ import { kvm_make_request } from '../../kvm_main.ts';
 import { kvm_set_mp_state } from '../../mp_state.ts';
 import { kvm_service_local_tlb_flush_requests } from '../../tlb_flush.ts';
 import { vmx_refresh_apicv_exec_ctrl, vmx_set_virtual_apic_mode } from '../apicv.ts';
+import { nested_get_evmcs_page, nested_vmx_is_evmptr12_valid } from './evmcs.ts';
 import { enterL1Registers, restoreL1Registers, saveL2Registers } from './guest_state.ts';
 import { endUseOfPages } from './pages.ts';
 import { redeliverNotification } from './posted.ts';
@@ -52,7 +53,10 @@ export const exitTo = (reason: number, more: Partial<NestedExit> = {}): NestedEx
   ...more,
 });
 
-/** An event that was on its way into L2: L1 learns of it. @kvm nested.c: vmcs12_save_pending_event */
+/**
+ * An event that was on its way into L2: L1 learns of it.
+ * @kvm nested.c: vmcs12_save_pending_event
+ */
 const pendingEvent = (m: Machine, vcpu: number): number => {
   const { nmi_injected, interrupt } = m.vcpu[vcpu]!;
   if (nmi_injected) return INTR_INFO_VALID + (eventType.NMI << 8) + 2;
@@ -202,8 +206,10 @@ export const __nested_vmx_vmexit = kvm(
     const { nested } = target;
     nested.mtf_pending = false;
     if (nested.nested_run_pending) target.spec.exits_while_run_pending++;
-    // Nobody maps pages for L1: only an enlightened VMCS would be mapped now.
-    yield* kvm_check_request(m, vcpu, KVM_REQ.GET_NESTED_STATE_PAGES);
+    // Nobody maps pages for L1 now; an enlightened VMCS is needed to tell L1 of the exit.
+    if (yield* kvm_check_request(m, vcpu, KVM_REQ.GET_NESTED_STATE_PAGES)) {
+      yield* nested_get_evmcs_page(m, vcpu);
+    }
     yield* kvm_service_local_tlb_flush_requests(m, vcpu);
     yield* leave_guest_mode(m, vcpu);
     yield* stopPreemptionTimer(m, vcpu);
@@ -213,6 +219,9 @@ export const __nested_vmx_vmexit = kvm(
     yield* catchUpVmcs01(m, vcpu);
     yield* endUseOfPages(m, vcpu);
     yield* catchUpApic(m, vcpu);
+    if (exit.reason !== NO_EXIT && nested_vmx_is_evmptr12_valid(m, vcpu)) {
+      nested.need_vmcs12_to_shadow_sync = true;
+    }
     yield m.step('mp_state = RUNNABLE');
     kvm_set_mp_state(m, vcpu, mpState.RUNNABLE);
     if (exit.reason === exitReason.VMFAIL) yield* failInstruction(m, vcpu);

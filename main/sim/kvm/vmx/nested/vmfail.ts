@@ -3,6 +3,7 @@ import { skipInstruction } from '../../../hw/guest_program.ts';
 import { INVALID_GPA } from '../../../state/addresses.ts';
 import type { Program } from '../../../state/program.ts';
 import type { Machine } from '../../../steps.ts';
+import { nested_vmx_is_evmptr12_valid } from './evmcs.ts';
 
 const setFlags = (m: Machine, vcpu: number, cf: boolean, zf: boolean): void => {
   const { guest } = m.vcpu[vcpu]!;
@@ -27,7 +28,9 @@ export const nested_vmx_failInvalid = (m: Machine, vcpu: number, program: Progra
  * @kvm arch/x86/kvm/vmx/nested.c: nested_vmx_failValid
  */
 export const failValid = (m: Machine, vcpu: number, error: number): void => {
-  m.vcpu[vcpu]!.nested.cached_vmcs12.vm_instruction_error = error;
+  const { nested } = m.vcpu[vcpu]!;
+  nested.cached_vmcs12.vm_instruction_error = error;
+  if (nested_vmx_is_evmptr12_valid(m, vcpu)) nested.need_vmcs12_to_shadow_sync = true;
   setFlags(m, vcpu, false, true);
 };
 
@@ -41,7 +44,8 @@ export const nested_vmx_fail = (
   program: Program,
   error: number,
 ): void => {
-  if (m.vcpu[vcpu]!.nested.current_vmptr === INVALID_GPA) {
+  const { current_vmptr } = m.vcpu[vcpu]!.nested;
+  if (current_vmptr === INVALID_GPA && !nested_vmx_is_evmptr12_valid(m, vcpu)) {
     nested_vmx_failInvalid(m, vcpu, program);
     return;
   }

@@ -12,6 +12,7 @@ import { kvm_make_request } from '../../kvm_main.ts';
 import { usesCaches } from './caches.ts';
 import { page_address_valid } from './checks.ts';
 import { vmx_nested_context_clear } from './context.ts';
+import { nested_get_evmptr, nested_release_evmcs, nested_vmx_is_evmptr12_valid } from './evmcs.ts';
 import { enter_vmx_operation, free_nested } from './operation.ts';
 import { nested_vmx_run } from './run.ts';
 import {
@@ -75,6 +76,22 @@ const handle_vmxoff = kvm(
   },
 );
 
+/**
+ * An L1 with enlightened VMCSs clears one; KVM may have it. Says whether L1 is one.
+ * @kvm nested.c
+ */
+const nested_evmcs_handle_vmclear = kvm(
+  file,
+  function* nested_evmcs_handle_vmclear(m: Machine, vcpu: number, vmptr: number) {
+    const { nested } = m.vcpu[vcpu]!;
+    if (!nested.enlightened_vmcs_enabled) return false;
+    const used: number = yield* nested_get_evmptr(m, vcpu);
+    if (used === INVALID_GPA) return false;
+    if (vmptr === nested.hv_evmcs_vmptr) yield* nested_release_evmcs(m, vcpu);
+    return true;
+  },
+);
+
 const handle_vmclear = kvm(
   file,
   function* handle_vmclear(m: Machine, vcpu: number, program: Program) {
@@ -89,8 +106,11 @@ const handle_vmclear = kvm(
       nested_vmx_fail(m, vcpu, program, vmInstructionError.VMCLEAR_VMXON_POINTER);
       return;
     }
-    if (vmptr === nested.current_vmptr) yield* nested_release_vmcs12(m, vcpu);
-    yield* writeGuestWord(m, vmptr + LAUNCH_STATE, 0);
+    const enlightened: boolean = yield* nested_evmcs_handle_vmclear(m, vcpu, vmptr);
+    if (!enlightened) {
+      if (vmptr === nested.current_vmptr) yield* nested_release_vmcs12(m, vcpu);
+      yield* writeGuestWord(m, vmptr + LAUNCH_STATE, 0);
+    }
     if (usesCaches(m)) yield* vmx_nested_context_clear(m, vmptr);
     nested_vmx_succeed(m, vcpu, program);
   },
@@ -101,7 +121,7 @@ function* vmptrldError(m: Machine, vcpu: number, vmptr: number): Body<number> {
   if (!page_address_valid(m, vmptr)) return vmInstructionError.VMPTRLD_INVALID_ADDRESS;
   const { nested } = m.vcpu[vcpu]!;
   if (vmptr === nested.vmxon_ptr) return vmInstructionError.VMPTRLD_VMXON_POINTER;
-  if (vmptr === nested.current_vmptr) return 0;
+  if (vmptr === nested.current_vmptr || nested_vmx_is_evmptr12_valid(m, vcpu)) return 0;
   const header: number = yield* readGuestWord(m, vmptr);
   const fits = header === VMCS12_REVISION || header === SHADOW_VMCS + VMCS12_REVISION;
   return fits ? 0 : vmInstructionError.VMPTRLD_INCORRECT_VMCS_REVISION_ID;
@@ -118,6 +138,8 @@ const handle_vmptrld = kvm(
       nested_vmx_fail(m, vcpu, program, error);
       return;
     }
+    // While an enlightened VMCS is in use KVM ignores the instruction, and enters it again.
+    if (nested_vmx_is_evmptr12_valid(m, vcpu)) return;
     if (vmptr !== nested.current_vmptr) {
       yield* nested_release_vmcs12(m, vcpu);
       yield* loadVmcs12(m, vcpu, vmptr);
@@ -138,6 +160,7 @@ const hasField = (m: Machine, vcpu: number, program: Program, encoding: number):
   return false;
 };
 
+/** @omits that it reads an enlightened VMCS where L1 uses one: there is no current one then */
 const handle_vmread = kvm(
   file,
   function* handle_vmread(m: Machine, vcpu: number, program: Program) {

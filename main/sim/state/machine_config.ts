@@ -1,4 +1,17 @@
-/** How the VM and its vCPUs are made: what user space and the module parameters chose. */
+/** What a machine is made of: what user space chose for the VM, its vCPUs, and who acts in it. */
+import type { ActorKind } from './operands.ts';
+import type { Program } from './program.ts';
+
+export interface ActorConfig {
+  /** `vcpu0`, `irq0`, `mm`, `user1`: unique, the name in schedules and lanes */
+  readonly name: string;
+  readonly kind: ActorKind;
+  /** number of the vCPU or physical CPU; of the others, which of them (`mm`, `mm1` …) */
+  readonly index: number;
+  readonly program: Program;
+  /** of a vCPU: what its guest runs in a guest of its own */
+  readonly l2?: Program;
+}
 
 /** What user space chose for the VM before it made vCPUs; module parameters too. */
 export interface VmConfig {
@@ -15,11 +28,15 @@ export interface VmConfig {
   readonly vectorHashing: boolean;
   /** the guest sees VMX in CPUID */
   readonly nested: boolean;
+  /** KVM_CAP_HYPERV_ENLIGHTENED_VMCS: the guest may keep its VMCSs as Hyper-V does */
+  readonly evmcs: boolean;
   /** `unmanaged`: no struct page, as with `mem=` or a PFN map of a driver */
   readonly guestMemory: 'managed' | 'unmanaged';
   readonly apicBusCycleNs: number;
   readonly tscKhz: number;
   readonly bspId: number;
+  /** KVM_CAP_MAX_VCPU_ID; else user space has set it to what the vCPUs need */
+  readonly maxVcpuIds?: number;
   readonly maxphyaddr: number;
   readonly minTimerPeriodUs: number;
   /** IOAPIC_SUCCESSIVE_IRQ_MAX_COUNT */
@@ -44,6 +61,7 @@ export const usualVm: VmConfig = {
   disabledQuirks: 0,
   vectorHashing: true,
   nested: false,
+  evmcs: false,
   guestMemory: 'managed',
   apicBusCycleNs: 1,
   tscKhz: 1_000_000,
@@ -67,4 +85,23 @@ export interface VcpuConfig {
   readonly lvtCmci: boolean;
   /** the guest has enabled its APIC (SPIV bit 8) and interrupts (EFLAGS.IF) already */
   readonly interrupts: boolean;
+}
+
+/** Everything that decides, with the schedule, every byte of a run. */
+export interface MachineConfig {
+  readonly vcpus: number;
+  readonly frames: number;
+  /** pages of guest memory, from GPA 0 */
+  readonly memoryPages: number;
+  /** pages of a memslot, if not one slot has all of guest memory */
+  readonly slotPages?: number;
+  /** `settled`: the APIC-access page is loaded and mapped; `reset`: as vCPU creation leaves it */
+  readonly boot: 'settled' | 'reset';
+  readonly enableApicv: boolean;
+  /** what differs from `usualVm` */
+  readonly vm?: Partial<VmConfig>;
+  /** by index; what is not said: id = index, xAPIC mode, with CMCI */
+  readonly apics?: readonly Partial<VcpuConfig>[];
+  readonly switches: Readonly<Record<string, string>>;
+  readonly actors: readonly ActorConfig[];
 }
