@@ -10,6 +10,7 @@ const mapNames = [
   'virtual_apic_map',
   'pi_desc_map',
   'msr_bitmap_map',
+  'hv_evmcs_map',
 ] as const;
 
 type HostMap = MachineView['vcpu'][number]['nested'][(typeof mapNames)[number]];
