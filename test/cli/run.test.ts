@@ -2,8 +2,11 @@
 
 import { chmodSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { answer, apicscope, temporaryFolder } from './apicscope.ts';
+
+// Work is bounded by steps and seeds; a slow computer only takes longer.
+vi.setConfig({ testTimeout: 120_000 });
 
 interface RunAnswer {
   readonly steps: number;

@@ -34,7 +34,7 @@ describe('with R01 on k4.15 recorded at the start', () => {
     await press(page, 'Home', 'F8');
     expect(await textOf(page, 'step-label')).toContain('free the old one');
     await press(page, 'F8');
-    expect(await textOf(page, 'position')).toBe('48');
+    expect(await textOf(page, 'position')).toBe('49');
     expect(await textOf(page, 'step-label')).toBe('VM entry');
     await press(page, 'Shift+F8');
     expect(await textOf(page, 'step-label')).toContain('free the old one');
@@ -57,9 +57,9 @@ describe('with R01 on k4.15 recorded at the start', () => {
     await page.locator('[data-test="bisect-run"]').click();
     await page.locator('[data-test="first-bad"]').waitFor();
     await idle(page);
-    expect(await textOf(page, 'last-good')).toContain('47');
-    expect(await textOf(page, 'first-bad')).toContain('48');
-    expect(await textOf(page, 'position')).toBe('48');
+    expect(await textOf(page, 'last-good')).toContain('48');
+    expect(await textOf(page, 'first-bad')).toContain('49');
+    expect(await textOf(page, 'position')).toBe('49');
     const concerned = await textOf(page, 'concerned');
     expect(concerned).toContain('apic_access_addr 0x2000');
     expect(concerned).toContain('pte[0].pfn pfn 3');
@@ -71,7 +71,7 @@ describe('with R01 on k4.15 recorded at the start', () => {
     await page.locator('[data-test="bisect-invariant"]').selectOption('');
     await page.locator('[data-test="bisect-expression"]').fill('frame[2].freed == 1');
     await page.locator('[data-test="bisect-run"]').click();
-    await page.locator('[data-test="first-bad"]', { hasText: '34' }).waitFor();
+    await page.locator('[data-test="first-bad"]', { hasText: '35' }).waitFor();
     await idle(page);
     expect(await textOf(page, 'step-label')).toContain('free the old one');
     await leaveText(page);
@@ -84,17 +84,17 @@ describe('with R01 on k4.15 recorded at the start', () => {
   });
 
   test('F10 goes over a call, Shift+F11 out of the function, and Ctrl goes back', async () => {
-    await goTo(page, 27);
+    await goTo(page, 28);
     await press(page, 'F11');
-    expect(await textOf(page, 'position')).toBe('28');
-    await press(page, 'Control+F11', 'F10');
     expect(await textOf(page, 'position')).toBe('29');
+    await press(page, 'Control+F11', 'F10');
+    expect(await textOf(page, 'position')).toBe('30');
     await press(page, 'Control+F10');
-    expect(await textOf(page, 'position')).toBe('27');
+    expect(await textOf(page, 'position')).toBe('28');
     await press(page, 'Shift+F11');
     expect(await textOf(page, 'step-label')).toContain('release pfn 2');
     await press(page, 'Control+Shift+F11');
-    expect(Number(await textOf(page, 'position'))).toBeLessThan(28);
+    expect(Number(await textOf(page, 'position'))).toBeLessThan(29);
   });
 
   test('the tree of the state marks what the step changed', async () => {
@@ -119,9 +119,9 @@ describe('with R01 on k4.15 recorded at the start', () => {
     const path = 'vcpu[0].vmcs01.apic_access_addr';
     await page.locator('[data-test="written"] button', { hasText: path }).click();
     await press(page, 'End', 'l');
-    expect(await textOf(page, 'position')).toBe('30');
+    expect(await textOf(page, 'position')).toBe('31');
     await press(page, 'Home', 'Shift+L');
-    expect(await textOf(page, 'position')).toBe('30');
+    expect(await textOf(page, 'position')).toBe('31');
     await press(page, 'Escape');
   });
 

@@ -4,6 +4,7 @@ import { expect, test, vi } from 'vitest';
 import { profiles } from '#sim/state/switches.ts';
 import { compileText, libraryIds, scenarioText } from '../sim/scenario_run.ts';
 import { complaints, seeds } from './complaints.ts';
+import { protectionsOf } from './protections.ts';
 
 // Work is bounded by steps and seeds; a slow computer only takes longer.
 vi.setConfig({ testTimeout: 120_000 });
@@ -18,28 +19,6 @@ mm    { migrate apic-access-page  madvise-dontneed apic-access-page }
 mm1   { migrate 1  madvise-dontneed 1 }
 expect clean
 `;
-
-/**
- * What an era of kernels lacked, and was mended later: its own races are not what these runs look
- * for (the canaries do).
- */
-const mendedLater: readonly (readonly [string, string, readonly string[]])[] = [
-  ['apic-reload-retry', 'on', ['k4.15']],
-  ['sync-pir-when-inhibited', 'on', ['k4.15', 'k5.8']],
-  ['sn-clear-recompute-on', 'on', ['k4.15']],
-  ['apicv-kick-before-reasons', 'on', ['k4.15', 'k5.8']],
-  ['apicv-update-lock', 'on', ['k4.15', 'k5.8']],
-  ['event-on-apicv-deactivate', 'on', ['k4.15', 'k5.8']],
-  ['irr-pending-on-transition', 'true', ['k4.15', 'k5.8', 'k6.6']],
-  ['eoi-pending-scan', 'on', ['k4.15', 'k5.8', 'k6.6']],
-  ['svi-on-activation', 'on', ['k4.15', 'k5.8', 'k6.6', 'k6.13']],
-  ['empty-pir-scans-irr', 'on', ['k6.13']],
-];
-
-const protectionsOf = (profile: string): Readonly<Record<string, string>> =>
-  Object.fromEntries(
-    mendedLater.filter(([, , lack]) => lack.includes(profile)).map(([id, value]) => [id, value]),
-  );
 
 test.each(profiles.map(({ id }) => id))(
   `%s with its protections is clean under ${seeds} random schedules of everything`,

@@ -4,6 +4,7 @@
 import { expect, test, vi } from 'vitest';
 import { compileText, libraryIds, scenarioText, testScenarioIds } from '../sim/scenario_run.ts';
 import { complaints } from './complaints.ts';
+import { protectionsOf } from './protections.ts';
 
 // Work is bounded by steps and seeds; a slow computer only takes longer.
 vi.setConfig({ testTimeout: 120_000 });
@@ -16,11 +17,11 @@ const ids = [...libraryIds, ...testScenarioIds].filter(
 const seedsOfNested = 4;
 
 test.each(['k6.13', 'k6.19', 'k7.0', 'gpc-v1', 'gpc-v4'])(
-  `%s runs each hypervisor in ${seedsOfNested} random orders, and is clean`,
+  `%s with its protections runs each hypervisor in ${seedsOfNested} random orders, and is clean`,
   (profile) => {
     for (const id of ids) {
       const text = scenarioText(id).replaceAll(/^(set|profile) .*$/gm, '');
-      const scenario = compileText(text, { profile });
+      const scenario = compileText(text, { profile, switches: protectionsOf(profile) });
       expect(complaints(scenario, `${id} under ${profile}`, seedsOfNested)).toEqual([]);
     }
   },

@@ -43,12 +43,18 @@ test('T5: the EOI by L2 leaves SVI of vmcs01 behind, and vector 0x61 waits', () 
   // 4. L1 runs with SVI 0x80.
   const entered = trace.after('vcpu0', 'vmEntry', 'VM entry');
   expect([entered.isr, entered.svi01]).toEqual([false, 0x80]);
+  expect(trace.findings()).toEqual(['inv-svi-matches-isr']);
   trace.end();
   const { machine } = run;
   expect(vppr(machine)).toBe(0x80);
   expect(machine.vcpu[0]!.apic.irr.has(0x61)).toBe(true);
   expect(machine.vcpu[0]!.guest.delivered_count).toBe(1);
-  expect(broken(run).sort()).toEqual(['inv-vmcs-loaded', 'inv-vmcs02-only-l2-state']);
+  expect(broken(run).sort()).toEqual([
+    'inv-svi-matches-isr',
+    'inv-vmcs-loaded',
+    'inv-vmcs02-only-l2-state',
+    'inv-vppr',
+  ]);
 });
 
 test('T5 with `defer`: a flag at step 2, and SVI is 0 at the exit', () => {

@@ -29,8 +29,8 @@ const hasUnnotified = (m: Machine): boolean =>
 /**
  * A restored L2 has no pages before it is entered. If it is halted, nobody looks for what its APIC
  * gets: GET_NESTED_STATE_PAGES waits for the entry, and vmx_has_nested_events, which could bring
- * that about, finds no page ("KVM: x86: Get vmcs12 pages before checking pending interrupts", posted
- * in 2020 and 2022).
+ * that about, finds no page ("KVM: x86: Get vmcs12 pages before checking pending interrupts",
+ * posted in 2020 and 2022).
  */
 const sleepsWithoutPages = (m: Machine): boolean =>
   m.vcpu.some(

@@ -87,6 +87,10 @@ export const countersHelp = [
         by: '`vmx_get_nested_state_pages`',
         source: 'the model: main/sim/kvm/vmx/nested/pages.ts',
       },
+      vmcs01_guard_switches: {
+        by: '`loadVmcs01`',
+        source: 'the model: main/sim/kvm/vmx/vmcs01.ts',
+      },
     },
   ),
   helpFor(
@@ -148,6 +152,27 @@ export const countersHelp = [
       vapic_word: '`kvm_lapic_sync_to_vapic`',
       vapic_synced: 'set by `kvm_lapic_sync_to_vapic`, cleared by `kvm_lapic_sync_from_vapic`',
       extints: 'raised by `kvm_cpu_get_extint`, lowered by `kvm_check_and_inject_events`',
+      misdirected_vmwrites: '`vmcsOfL1`, asked while vmcs02 is loaded',
+      l1_status_in_vmcs02: '`vmcsOfL1Status`, asked while vmcs02 is loaded',
+      failed_final_checks:
+        'raised by `kvm_invalid_nested_state`, which begins again at 0 when it finds all pages; ' +
+        'so does `noteMended`, as a cache gets a page or is given up',
+      notifications_lost:
+        '`vmx_deliver_nested_posted_interrupt`, if L2 has ended; `noteForgotten`, as a restored ' +
+        'L2 is entered',
+      nested_notified:
+        'set by `vmx_deliver_nested_posted_interrupt`, `notePending`, `checkApic` and ' +
+        '`noteForgotten`; cleared by `vmx_complete_nested_posted_interrupt`, ' +
+        '`forgetNotification` and `redeliverNotification`',
+      vapic_written: 'set by `noteWritten`, cleared by `noteWritesOfL2` as the CPU leaves L2',
+      pi_desc_written:
+        'set by `postedInterruptProcessing`, cleared by `noteWritesOfL2` as the CPU leaves L2',
+      vapic_unlogged:
+        'set by `noteWritesOfL2` and `vmx_complete_nested_posted_interrupt`, cleared by ' +
+        '`noteLogged` of `kvm_vcpu_mark_page_dirty`',
+      pi_desc_unlogged:
+        'set by `noteWritesOfL2` and `vmx_complete_nested_posted_interrupt`, cleared by ' +
+        '`noteLogged` of `kvm_vcpu_mark_page_dirty`',
     },
   ),
   helpFor(
@@ -217,6 +242,9 @@ export const countersHelp = [
       slept_locked: '`noteSleep` in what may sleep of a cache: its look-up, its mapping, its mutex',
       slept_interruptible: '`noteSleep`, the same of a thread that has said it is going to sleep',
       unlocked_gpc_uses: '`nested_lock_pi_desc`, `nested_lock_vapic` with gpc-use-under-lock off',
+      gpc_changes:
+        '`kvm_gpc_activate`, `kvm_gpc_deactivate`: raised at the start, lowered at the end',
+      gpc_refs: 'raised by `publish`, lowered by `unmapOld`, both with gpc-no-pin off',
       oom_kicks: '`gfn_to_pfn_cache_invalidate_start`',
       shared_contexts: '`kvm_nested_context_load`',
       apicv_followers: '`__kvm_vcpu_update_apicv`',

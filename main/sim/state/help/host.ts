@@ -26,10 +26,10 @@ export const hostHelp = [
         source: 'pfn_valid(), include/linux/mmzone.h; the model: main/sim/host/frames.ts',
       },
       dirty:
-        'cleared by `alloc_page`, set by `kvm_tdp_page_fault` (kvm_release_page_dirty), ' +
+        `cleared by \`alloc_page\`, set by ${faults} (kvm_release_page_dirty), ` +
         '`kvm_vcpu_unmap` of what was writable',
       accessed:
-        'cleared by `alloc_page`, set by `kvm_tdp_page_fault`, `kvm_vcpu_unmap` and ' +
+        `cleared by \`alloc_page\`, set by ${faults}, \`kvm_vcpu_unmap\` and ` +
         '`vmx_set_apic_access_page_addr` (kvm_release_page_clean)',
       tag: { by: '`copy_page`', source: 'the model: main/sim/host/frames.ts' },
       data: {

@@ -198,10 +198,27 @@ export const nestedHelp = [
       },
     },
   ),
-  helpFor(HeldLocks, {
-    source: 'the model: bookkeeping of the checks, main/sim/host/locks.ts',
-    by:
-      'raised by `read_lock_gpc`, `write_lock_gpc` and `lock_gpc_list`, lowered by ' +
-      '`read_unlock_gpc`, `write_unlock_gpc` and `unlock_gpc_list`',
-  }),
+  helpFor(
+    HeldLocks,
+    {
+      source: 'the model: bookkeeping of the checks, main/sim/host/locks.ts',
+      by:
+        'raised by `read_lock_gpc`, `write_lock_gpc` and `lock_gpc_list`, lowered by ' +
+        '`read_unlock_gpc`, `write_unlock_gpc` and `unlock_gpc_list`',
+    },
+    {
+      wants: 'set by `noteWanted` before the wait, cleared by `gotWanted` when the lock is taken',
+      wanted: '`noteWanted`, before the wait',
+      looks_again: {
+        by: '`noteLooksAgain` of `hva_to_pfn_retry`',
+        source: 'the model: bookkeeping of the checks, main/sim/kvm/pfncache.ts',
+      },
+      notifying: {
+        by:
+          'raised by `kvm_mmu_notifier_invalidate_range_start`, lowered by ' +
+          '`kvm_mmu_notifier_invalidate_range_end`',
+        source: 'the model: bookkeeping of the checks, main/sim/kvm/mmu_notifier.ts',
+      },
+    },
+  ),
 ];

@@ -41,7 +41,12 @@ export const vcpuHelp = [
         by: 'set by `nested_vmx_enter_non_root_mode`, cleared by `__nested_vmx_vmexit`',
         source: `hflags of ${arch}`,
       },
-      loaded_vmcs: { by: '`vmx_switch_vmcs`, between L1 and L2', source: vmx },
+      loaded_vmcs: {
+        by:
+          '`vmx_switch_vmcs`, between L1 and L2; `loadVmcs01` and `loadVmcs02`, around a write ' +
+          'of vmcs01 while L2 is active',
+        source: vmx,
+      },
       exception_pending: {
         by:
           'set by `vmx_complete_interrupts` and `vmx_cancel_injection` for one that was not ' +
