@@ -23,7 +23,7 @@ const state = (m: Machine) => {
 const before = { pir: -1, on: false, mode: OUTSIDE_GUEST_MODE, irr: -1, rvi: 0 };
 const posted = { ...before, pir: 0x51, on: true };
 
-test('T3: PIR is harvested before the mode is stored, and the sender sees OUTSIDE_GUEST_MODE', () => {
+test('T3: PIR is harvested before the mode is stored: the sender sees OUTSIDE_GUEST_MODE', () => {
   const run = runLibrary('R20-k7.0-buggy');
   const trace = new Trace(run, state);
   // 1. The harvest finds ON clear.
