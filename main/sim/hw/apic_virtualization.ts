@@ -25,8 +25,9 @@ export const readVirtualApic = (m: Machine, vcpu: number, offset: number): numbe
 
 /** Bookkeeping of the checks: no write protection of the EPT sees these writes. */
 const noteWritten = (m: Machine, vcpu: number): void => {
-  const { spec, loaded_vmcs } = m.vcpu[vcpu]!;
-  if (loaded_vmcs === loadedVmcs.VMCS02 && !spec.vapic_written) spec.vapic_written = true;
+  const target = m.vcpu[vcpu]!;
+  if (target.loaded_vmcs !== loadedVmcs.VMCS02) return;
+  if (!target.spec.vapic_written) target.spec.vapic_written = true;
 };
 
 export const writeVirtualApic = (m: Machine, vcpu: number, offset: number, value: number): void => {
@@ -43,18 +44,23 @@ export const offsetOfVector = (register: number, vector: number): number =>
 /** Sets a vector's bit in VIRR or VISR, without losing what others set in the same word. */
 export const setVector = (m: Machine, vcpu: number, register: number, vector: number): void => {
   const offset = offsetOfVector(register, vector);
-  writeVirtualApic(m, vcpu, offset, readVirtualApic(m, vcpu, offset) | (1 << (vector & 31)));
+  const pfn = virtualApicFrame(m, vcpu);
+  noteWritten(m, vcpu);
+  writeFrame(m, pfn, offset, readFrame(m, pfn, offset) | (1 << (vector & 31)));
 };
 
 export const clearVector = (m: Machine, vcpu: number, register: number, vector: number): void => {
   const offset = offsetOfVector(register, vector);
-  writeVirtualApic(m, vcpu, offset, readVirtualApic(m, vcpu, offset) & ~(1 << (vector & 31)));
+  const pfn = virtualApicFrame(m, vcpu);
+  noteWritten(m, vcpu);
+  writeFrame(m, pfn, offset, readFrame(m, pfn, offset) & ~(1 << (vector & 31)));
 };
 
 /** The highest vector of VIRR or VISR; 0 stands for none, as in RVI and SVI. */
 export const highestVector = (m: Machine, vcpu: number, register: number): number => {
+  const pfn = virtualApicFrame(m, vcpu);
   for (let i = wordsOfVectors - 1; i >= 0; i--) {
-    const word = readVirtualApic(m, vcpu, register + i * 16);
+    const word = readFrame(m, pfn, register + i * 16);
     if (word !== 0) return i * 32 + 31 - Math.clz32(word);
   }
   return 0;

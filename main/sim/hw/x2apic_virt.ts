@@ -35,10 +35,10 @@ const isIntercepted = (m: Machine, vcpu: number, msr: number, write: boolean): b
   const index = msr - APIC_BASE_MSR;
   if (index < 0 || index >= x2apicMsrs) return true;
   if (!primaryOn(currentVmcs(m, vcpu), cpuControl.MSR_BITMAPS)) return true;
-  const { loaded_vmcs, msr_bitmap, nested } = m.vcpu[vcpu]!;
-  const { x2apic_read, x2apic_write } =
-    loaded_vmcs === loadedVmcs.VMCS01 ? msr_bitmap : nested.msr_bitmap;
-  return (write ? x2apic_write : x2apic_read).has(index);
+  const target = m.vcpu[vcpu]!;
+  const bitmap =
+    target.loaded_vmcs === loadedVmcs.VMCS01 ? target.msr_bitmap : target.nested.msr_bitmap;
+  return write ? bitmap.x2apic_write.has(index) : bitmap.x2apic_read.has(index);
 };
 
 /** #GP(0): the guest's handler goes on behind the instruction. */

@@ -100,9 +100,15 @@ export class Run {
     const { machine } = this;
     const ready = this.#ready;
     const { actors } = ready;
-    const count = machine.threads.length;
+    const { threads } = machine;
     let found = 0;
-    for (let i = 0; i < count; i++) if (machine.ready(i)) actors[found++] = i;
+    // As Machine.ready, here where it is asked of every actor before every step.
+    for (let i = 0; i < threads.length; i++) {
+      const thread = threads[i]!;
+      if (thread.done) continue;
+      const { waitsFor } = thread;
+      if (waitsFor === undefined || waitsFor(machine, thread.waitsForArgument)) actors[found++] = i;
+    }
     ready.count = found;
     if (ready.count === 0) return this.#nobodyReady();
     if (machine.arena.position >= this.stepsMax) {
