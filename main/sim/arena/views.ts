@@ -215,47 +215,45 @@ const builderOf = (type: RecordType): Build => {
   if (made !== undefined) return made;
 
   const prototype = prototypeOf(type);
-  const parts: ((view: Built) => void)[] = [];
+  const parts: { readonly name: string; readonly make: (view: Based) => unknown }[] = [];
+  const part = (name: string, make: (view: Based) => unknown): void => {
+    parts.push({ name, make });
+  };
   for (const field of type.fields) {
     const off = field.offset >>> 2;
     switch (field.kind) {
-      case 'bits':
-        parts.push((view) => {
-          view[field.name] = new BitsView(
-            view.arena,
-            view.base + off,
-            field.stride >>> 2,
-            field.width,
-          );
-        });
+      case 'bits': {
+        const step = field.stride >>> 2;
+        part(field.name, ({ arena, base }) => new BitsView(arena, base + off, step, field.width));
         break;
+      }
       case 'bytes':
-        parts.push((view) => {
-          view[field.name] = new BytesView(view.arena, view.base + off, field.count);
-        });
+        part(field.name, ({ arena, base }) => new BytesView(arena, base + off, field.count));
         break;
-      case 'record':
+      case 'record': {
+        const build = builderOf(field.of!);
+        part(field.name, ({ arena, base }) => build(arena, base + off, 0));
+        break;
+      }
       case 'array': {
         const of = field.of!;
         const build = builderOf(of);
         const wordsEach = of.bytes >>> 2;
-        parts.push(
-          field.kind === 'record'
-            ? (view) => {
-                view[field.name] = build(view.arena, view.base + off, 0);
-              }
-            : (view) => {
-                view[field.name] = Array.from({ length: field.count }, (_, i) =>
-                  build(view.arena, view.base + off + i * wordsEach, i),
-                );
-              },
+        part(field.name, ({ arena, base }) =>
+          Array.from({ length: field.count }, (_, i) =>
+            build(arena, base + off + i * wordsEach, i),
+          ),
         );
       }
     }
   }
   const build: Build = (arena, base, index) => {
     const view = Object.assign(Object.create(prototype) as Built, { arena, base, index });
-    for (const part of parts) part(view);
+    // Defined, not assigned: V8 turns an object to which many computed names are assigned into a
+    // dictionary, where every access is a search.
+    for (const { name, make } of parts) {
+      Object.defineProperty(view, name, { value: make(view), enumerable: true });
+    }
     return view;
   };
   classes.set(type, build);
