@@ -161,6 +161,14 @@ export const switches = [
     summary: 'loading a vCPU sets ON if PIR is not empty after SN was cleared',
   },
   {
+    id: 'pi-load-without-device',
+    values: onOff,
+    since: '31afb2ea2b10, v4.14',
+    races: ['R25'],
+    summary:
+      'vmx_vcpu_pi_load keeps NDST and SN right while no device is assigned; off, it returns at once',
+  },
+  {
     id: 'wakeup-selfipi',
     values: onOff,
     since: 'the rework of the wake-up vector',

@@ -70,12 +70,17 @@ function* recomputeOn(m: Machine, vcpu: number): Body<void> {
   if (pi_desc.pir.any() && !pi_desc.on) pi_desc.on = true;
 }
 
+/** @kvm arch/x86/kvm/vmx/posted_intr.c */
+const vmx_can_use_vtd_pi = (m: Machine): boolean => m.vm.enable_apicv && m.vm.assigned_devices > 0;
+
 /** The vCPU comes to a CPU: notifications go there, and are not suppressed. */
 export const vmx_vcpu_pi_load = kvm(
   file,
   function* vmx_vcpu_pi_load(m: Machine, vcpu: number, cpu: number) {
     const { pi_desc, cpu: previous } = m.vcpu[vcpu]!;
     if (!m.vm.enable_apicv) return;
+    // A device may come or go while the vCPU is away.
+    if (!m.on('pi-load-without-device') && !vmx_can_use_vtd_pi(m)) return;
     if (pi_desc.nv !== POSTED_INTR_WAKEUP_VECTOR && previous === cpu) {
       yield m.step('clear SN');
       if (!pi_desc.sn) return;
@@ -90,9 +95,6 @@ export const vmx_vcpu_pi_load = kvm(
     yield* recomputeOn(m, vcpu);
   },
 );
-
-/** @kvm arch/x86/kvm/vmx/posted_intr.c */
-const vmx_can_use_vtd_pi = (m: Machine): boolean => m.vm.enable_apicv && m.vm.assigned_devices > 0;
 
 /**
  * Can a sender that does not wake it post to a sleeping vCPU: hardware, of the IOMMU or of another
