@@ -158,8 +158,8 @@ export const countersHelp = [
         'raised by `kvm_invalid_nested_state`, which begins again at 0 when it finds all pages; ' +
         'so does `noteMended`, as a cache gets a page or is given up',
       notifications_lost:
-        '`vmx_deliver_nested_posted_interrupt`, if L2 has ended; `noteForgotten`, as a restored ' +
-        'L2 is entered',
+        '`vmx_deliver_nested_posted_interrupt`, if L2 has ended; `noteUntaken`, as L2 ends; ' +
+        '`noteForgotten`, as a restored L2 is entered',
       nested_notified:
         'set by `vmx_deliver_nested_posted_interrupt`, `notePending`, `checkApic` and ' +
         '`noteForgotten`; cleared by `vmx_complete_nested_posted_interrupt`, ' +

@@ -136,6 +136,8 @@ function* checkApic(m: Machine, vcpu: number, blocks: number): Body<number> {
     return STAYS_IN_L2;
   }
   if (blocks !== 0) return -EBUSY;
+  // A CPU would have looked into the descriptor of L2 instead.
+  if (irq === nested.posted_intr_nv) m.vcpu[vcpu]!.spec.nested_notified = true;
   // In service it is for L1: SVI is that of vmcs01, which is loaded by the exit.
   const late = m.on('ack-after-vmcs01');
   if (!late) yield* kvm_apic_ack_interrupt(m, vcpu, irq);

@@ -22,7 +22,7 @@ import { vmx_refresh_apicv_exec_ctrl, vmx_set_virtual_apic_mode } from '../apicv
 import { nested_get_evmcs_page, nested_vmx_is_evmptr12_valid } from './evmcs.ts';
 import { enterL1Registers, restoreL1Registers, saveL2Registers } from './guest_state.ts';
 import { endUseOfPages } from './pages.ts';
-import { redeliverNotification } from './posted.ts';
+import { noteUntaken, redeliverNotification } from './posted.ts';
 import { stopPreemptionTimer } from './preemption_timer.ts';
 import { vmx_switch_vmcs } from './run.ts';
 import { failValid } from './vmfail.ts';
@@ -158,6 +158,7 @@ export function* leave_guest_mode(m: Machine, vcpu: number): Body<void> {
   const target = m.vcpu[vcpu]!;
   yield m.step('guest_mode = 0');
   target.guest_mode = false;
+  noteUntaken(m, vcpu);
   if (!target.load_eoi_exitmap_pending) return;
   target.load_eoi_exitmap_pending = false;
   yield m.step('make LOAD_EOI_EXITMAP');
