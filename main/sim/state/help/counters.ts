@@ -151,7 +151,9 @@ export const countersHelp = [
       timer_mode_breaks: '`apic_update_lvtt`, `kvm_set_lapic_tscdeadline_msr`',
       vapic_word: '`kvm_lapic_sync_to_vapic`',
       vapic_synced: 'set by `kvm_lapic_sync_to_vapic`, cleared by `kvm_lapic_sync_from_vapic`',
-      extints: 'raised by `kvm_cpu_get_extint`, lowered by `kvm_check_and_inject_events`',
+      extints:
+        'raised by `kvm_cpu_get_extint`, lowered by `kvm_check_and_inject_events`, and by ' +
+        '`vmx_check_nested_events` where it ends L2',
       misdirected_vmwrites: '`vmcsOfL1`, asked while vmcs02 is loaded',
       l1_status_in_vmcs02: '`vmcsOfL1Status`, asked while vmcs02 is loaded',
       failed_final_checks:

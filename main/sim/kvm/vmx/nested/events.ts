@@ -116,9 +116,13 @@ function* checkExtint(m: Machine, vcpu: number, blocks: number): Body<number> {
   }
   const vector: number = yield* kvm_cpu_get_extint(m, vcpu);
   if (vector === -1) return NEXT;
-  if (blocks === 0) return yield* exitWith(m, vcpu, vector);
-  m.vcpu[vcpu]!.spec.extints_lost++;
-  return -EBUSY;
+  const { spec } = m.vcpu[vcpu]!;
+  if (blocks !== 0) {
+    spec.extints_lost++;
+    return -EBUSY;
+  }
+  spec.extints--;
+  return yield* exitWith(m, vcpu, vector);
 }
 
 /** An interrupt of the APIC of L1 that L1 finds acknowledged. */
