@@ -21,6 +21,10 @@ const uncaught: Readonly<Record<string, string>> = {
   'kick-skip-running-self=off': 'a cost: the IPI of a vCPU to its own CPU makes it exit once more',
   'apicv-zap-on-inhibit=off': 'R08 is benign on VMX: "virtualize APIC accesses" stays on',
   'slot-invalid-test=off': 'R07 is benign: the access is emulated once the slot is gone',
+  'ack-after-vmcs01=off':
+    'SVI reaches vmcs01 all the same unless svi-l2-policy is write-loaded: R33 shows it in k6.6',
+  'block-ignore-ebusy=off':
+    'a warning and KVM_EXIT_UNKNOWN, which no invariant is about: R45 counts it',
   'nested-nv-redeliver=on': 'a protection that no kernel has: without it the race is open',
   'migrate-pi-pending=on': 'a protection that no kernel has: without it the race is open',
   'extint-peek-first=on': 'a protection that no kernel has: without it the race is open',
@@ -48,13 +52,7 @@ const uncaught: Readonly<Record<string, string>> = {
 const undriven: readonly string[] = [
   'vmcs01-update-mode=defer',
   'svi-l2-policy=defer',
-  'event-on-nested-entry=off',
-  'event-on-nested-exit=off',
   'nested-pi-mb=off',
-  'nv-irq-morph=at-entry',
-  'nv-irq-morph=off',
-  'ack-after-vmcs01=off',
-  'block-ignore-ebusy=off',
   'apicv-refresh-on-exit=request',
   'apic-map-maxid-monotonic=off',
   'eoi-pending-scan=kernel',
@@ -205,16 +203,19 @@ test.each([
 
 /** The guards of these races are younger than the profile: its kernels are open to them. */
 const openIn: Readonly<Record<string, readonly string[]>> = {
-  'k5.8': ['R24', 'R46', 'R47', 'R49', 'R50', 'R59', 'R67'],
-  'k6.6': ['R47', 'R50'],
+  'k5.8': ['R24', 'R35', 'R37', 'R46', 'R47', 'R49', 'R50', 'R59', 'R67'],
+  'k6.6': ['R36', 'R37', 'R47', 'R50'],
   'k6.13': ['R50'],
   // The series stands on k6.13.
   'gpc-v1': ['R50'],
   'gpc-v4': ['R50'],
 };
 
+/** No kernel closes these: their guards are hypothetical. */
+const openInAll = ['R38', 'R39', 'R68'];
+
 const opens = (profile: string, id: string): boolean =>
-  openIn[profile]?.includes(id.slice(0, 'R00'.length)) === true;
+  [...openInAll, ...(openIn[profile] ?? [])].includes(id.slice(0, 'R00'.length));
 
 test('with every protection of its kernel each profile passes what breaks the others', () => {
   for (const { id: profile } of profiles) {

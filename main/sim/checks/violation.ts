@@ -49,16 +49,22 @@ export const deliversToL1 = ({ guest_mode, vmcs01, apic }: VcpuView): boolean =>
 export const isBeingKicked = ({ spec, mode }: VcpuView): boolean =>
   spec.accepting > 0 || mode === vcpuMode.EXITING_GUEST_MODE;
 
-/** Could the guest take an interrupt of this priority class, if its APIC offered it one? */
-export const isOpenFor = ({ guest, vmcs01, apic }: VcpuView, vector: number): boolean =>
-  guest.rflags_if &&
-  (vmcs01.guest_interruptibility & interruptShadow) === 0 &&
+/** Is the priority class of a vector above those of the TPR and of what is in service? */
+export const passesPriority = ({ apic }: VcpuView, vector: number): boolean =>
   classOf(vector) > classOf(priorityOf(apic.tpr, Math.max(0, apic.isr.highest())));
+
+/** Could the guest take an interrupt of this priority class, if its APIC offered it one? */
+export const isOpenFor = (vcpu: VcpuView, vector: number): boolean =>
+  vcpu.guest.rflags_if &&
+  (loadedVmcsOf(vcpu).guest_interruptibility & interruptShadow) === 0 &&
+  passesPriority(vcpu, vector);
 
 /** What `isOpenFor` reads. */
 export const isOpenForReads: readonly string[] = [
   'vcpu[*].guest.rflags_if',
   'vcpu[*].vmcs01.guest_interruptibility',
+  'vcpu[*].vmcs02.guest_interruptibility',
+  'vcpu[*].loaded_vmcs',
   'vcpu[*].apic.tpr',
   'vcpu[*].apic.isr',
 ];

@@ -200,6 +200,14 @@ export const nestedExcuses: readonly (readonly [string, string, (m: Machine) => 
     },
   ],
   [
+    'inv-blocked-has-no-irq',
+    'L2 is active, holds interrupts back, and L1 leaves them to it',
+    (m) => {
+      inL2(m);
+      m.vcpu[0]!.guest.rflags_if = false;
+    },
+  ],
+  [
     'inv-nested-pi-progress',
     'L2 holds interrupts back',
     (m) => {

@@ -2,9 +2,17 @@
 import type { VcpuView } from '../../state/machine.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { taskState } from '../../state/vcpu.ts';
-import { interruptibility, interruptShadow } from '../../state/vmcs.ts';
+import { interruptibility, interruptShadow, pinControl } from '../../state/vmcs.ts';
 import type { Check } from '../check.ts';
-import { hex, isOpenFor, isOpenForReads, isPresent, violated } from '../violation.ts';
+import {
+  hex,
+  isOpenFor,
+  isOpenForReads,
+  isPresent,
+  loadedVmcsOf,
+  passesPriority,
+  violated,
+} from '../violation.ts';
 
 export const inv_pi_not_lost: Check = {
   id: 'inv-pi-not-lost',
@@ -37,23 +45,31 @@ export const inv_pi_not_lost: Check = {
   },
 };
 
-/** An event that ends the sleep of a vCPU whatever its APIC says. */
-const eventOf = ({
-  apic,
-  requests,
-  nmi_pending,
-  smi_pending,
-  vmcs01,
-  in_smm,
-  nested,
-}: VcpuView) => {
+/** Does L1 want an exit for such an event, so that L2 cannot hold it back? */
+const endsL2 = ({ guest_mode, nested }: VcpuView, control: number): boolean =>
+  guest_mode && nested.cached_vmcs12.pin_based_vm_exec_control.has(control);
+
+/** INIT is blocked in SMM, and in VMX operation unless L2 is active. */
+const takesInit = ({ in_smm, guest_mode, nested }: VcpuView): boolean =>
+  !in_smm && (guest_mode || !nested.vmxon);
+
+/** An event that ends the sleep of a vCPU, or its L2, whatever its APIC says. */
+const eventOf = (vcpu: VcpuView) => {
+  const { apic, requests, nmi_pending, smi_pending, in_smm } = vcpu;
   const nmisHeld = interruptShadow | interruptibility.NMI;
-  const nmiOpen = (vmcs01.guest_interruptibility & nmisHeld) === 0;
-  if (apic.pending_events.any() && !in_smm && !nested.vmxon) return 'INIT or SIPI';
+  const nmiOpen =
+    endsL2(vcpu, pinControl.NMI) || (loadedVmcsOf(vcpu).guest_interruptibility & nmisHeld) === 0;
+  if (apic.pending_events.any() && takesInit(vcpu)) return 'INIT or SIPI';
   if (requests.has(KVM_REQ.NMI) || (nmi_pending > 0 && nmiOpen)) return 'an NMI';
   if (requests.has(KVM_REQ.SMI) || (smi_pending && !in_smm)) return 'an SMI';
   return undefined;
 };
+
+/** Does priority let the vector through, to a vCPU whose guest takes it or ends for it? */
+const takes = (vcpu: VcpuView, vector: number): boolean =>
+  vector >= 0 &&
+  isPresent(vcpu) &&
+  (endsL2(vcpu, pinControl.EXT_INTR) ? passesPriority(vcpu, vector) : isOpenFor(vcpu, vector));
 
 export const inv_blocked_has_no_irq: Check = {
   id: 'inv-blocked-has-no-irq',
@@ -61,10 +77,10 @@ export const inv_blocked_has_no_irq: Check = {
   per: 'vcpu',
   summary:
     'once nobody can move, and so no wake-up is in flight, a vCPU that sleeps, in KVM or halted in ' +
-    'its guest, has nothing pending that it could take: no vector in IRR or PIR; asleep in KVM, no ' +
-    'INIT, SIPI, NMI, SMI either',
-  why: 'the guest hangs in HLT although its interrupt is there',
-  races: ['R26', 'R29', 'R37'],
+    'its guest, has nothing pending that it could take, or that could end its L2: no vector in IRR ' +
+    'or PIR; asleep in KVM or with L2 active, no INIT, SIPI, NMI, SMI either',
+  why: 'the guest hangs in HLT, or L2 runs on, although the interrupt is there',
+  races: ['R26', 'R29', 'R37', 'R42'],
   reads: [
     'vcpu[*].task_state',
     'vcpu[*].non_root',
@@ -78,17 +94,17 @@ export const inv_blocked_has_no_irq: Check = {
     'vcpu[*].smi_pending',
     'vcpu[*].in_smm',
     'vcpu[*].nested.vmxon',
+    'vcpu[*].nested.cached_vmcs12.pin_based_vm_exec_control',
     ...isOpenForReads,
   ],
   broken(m, index) {
     const vcpu = m.vcpu[index]!;
     const { apic, pi_desc, task_state, non_root, guest_mode } = vcpu;
     const asleep = task_state === taskState.BLOCKED;
-    if ((!asleep && !non_root) || guest_mode) return undefined;
+    if (!asleep && !non_root) return undefined;
     const highest = Math.max(apic.irr.highest(), pi_desc.pir.highest());
-    const takes = highest >= 0 && isPresent(vcpu) && isOpenFor(vcpu, highest);
-    const found = asleep ? eventOf(vcpu) : undefined;
-    const event = found ?? (takes ? `vector ${hex(highest)}` : undefined);
+    const found = asleep || guest_mode ? eventOf(vcpu) : undefined;
+    const event = found ?? (takes(vcpu, highest) ? `vector ${hex(highest)}` : undefined);
     if (event === undefined) return undefined;
     return violated(
       `vCPU ${index} sleeps with ${event} pending`,

@@ -70,7 +70,9 @@ const vmx_deliver_nested_posted_interrupt = kvm(
   function* vmx_deliver_nested_posted_interrupt(m: Machine, vcpu: number, vector: number) {
     const target = m.vcpu[vcpu]!;
     yield m.step('is L2 active, with vector {vector} as its notification?', vector);
-    if (!target.guest_mode || notificationOfL2(m, vcpu) !== vector) return -1;
+    if (!target.guest_mode) return -1;
+    if (!m.on('nested-pi-cached-nv')) yield m.step('read the notification vector in vmcs12');
+    if (notificationOfL2(m, vcpu) !== vector) return -1;
     let mode = UNREAD;
     if (!m.on('nested-pi-mb')) {
       yield m.step('the CPU reads the mode ahead of the stores that follow');

@@ -151,15 +151,17 @@ export const countersHelp = [
       timer_mode_breaks: '`apic_update_lvtt`, `kvm_set_lapic_tscdeadline_msr`',
       vapic_word: '`kvm_lapic_sync_to_vapic`',
       vapic_synced: 'set by `kvm_lapic_sync_to_vapic`, cleared by `kvm_lapic_sync_from_vapic`',
-      extints: 'raised by `kvm_cpu_get_extint`, lowered by `kvm_check_and_inject_events`',
+      extints:
+        'raised by `kvm_cpu_get_extint`, lowered by `kvm_check_and_inject_events`, and by ' +
+        '`vmx_check_nested_events` where it ends L2',
       misdirected_vmwrites: '`vmcsOfL1`, asked while vmcs02 is loaded',
       l1_status_in_vmcs02: '`vmcsOfL1Status`, asked while vmcs02 is loaded',
       failed_final_checks:
         'raised by `kvm_invalid_nested_state`, which begins again at 0 when it finds all pages; ' +
         'so does `noteMended`, as a cache gets a page or is given up',
       notifications_lost:
-        '`vmx_deliver_nested_posted_interrupt`, if L2 has ended; `noteForgotten`, as a restored ' +
-        'L2 is entered',
+        '`vmx_deliver_nested_posted_interrupt`, if L2 has ended; `noteUntaken`, as L2 ends; ' +
+        '`noteForgotten`, as a restored L2 is entered',
       nested_notified:
         'set by `vmx_deliver_nested_posted_interrupt`, `notePending`, `checkApic` and ' +
         '`noteForgotten`; cleared by `vmx_complete_nested_posted_interrupt`, ' +

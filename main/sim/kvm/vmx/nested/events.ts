@@ -116,9 +116,13 @@ function* checkExtint(m: Machine, vcpu: number, blocks: number): Body<number> {
   }
   const vector: number = yield* kvm_cpu_get_extint(m, vcpu);
   if (vector === -1) return NEXT;
-  if (blocks === 0) return yield* exitWith(m, vcpu, vector);
-  m.vcpu[vcpu]!.spec.extints_lost++;
-  return -EBUSY;
+  const { spec } = m.vcpu[vcpu]!;
+  if (blocks !== 0) {
+    spec.extints_lost++;
+    return -EBUSY;
+  }
+  spec.extints--;
+  return yield* exitWith(m, vcpu, vector);
 }
 
 /** An interrupt of the APIC of L1 that L1 finds acknowledged. */
@@ -136,6 +140,8 @@ function* checkApic(m: Machine, vcpu: number, blocks: number): Body<number> {
     return STAYS_IN_L2;
   }
   if (blocks !== 0) return -EBUSY;
+  // A CPU would have looked into the descriptor of L2 instead.
+  if (irq === nested.posted_intr_nv) m.vcpu[vcpu]!.spec.nested_notified = true;
   // In service it is for L1: SVI is that of vmcs01, which is loaded by the exit.
   const late = m.on('ack-after-vmcs01');
   if (!late) yield* kvm_apic_ack_interrupt(m, vcpu, irq);

@@ -1,13 +1,13 @@
 /** Posted interrupts of L2 in software: what a notification left to do, and what wakes L2. */
 import { readFrame, readPhysical, writePhysical } from '../../../hw/memory.ts';
 import { ON, offsetOfControl } from '../../../hw/posted_interrupts.ts';
-import { rviOf, secondaryOn, setRvi } from '../../../hw/vmcs.ts';
+import { pinOn, rviOf, secondaryOn, setRvi } from '../../../hw/vmcs.ts';
 import { APIC_PROCPRI } from '../../../state/apicdef.ts';
 import { pfn_to_hpa } from '../../../state/machine.ts';
 import { classOf } from '../../../state/priority.ts';
 import { KVM_REQ } from '../../../state/requests.ts';
 import { kvmExit } from '../../../state/vcpu.ts';
-import { secondaryControl } from '../../../state/vmcs.ts';
+import { pinControl, secondaryControl } from '../../../state/vmcs.ts';
 import { type Body, kvm, type Machine } from '../../../steps.ts';
 import { ENXIO } from '../../errno.ts';
 import { kvm_make_request } from '../../kvm_main.ts';
@@ -151,6 +151,18 @@ export function* notePending(m: Machine, vcpu: number): Body<void> {
   yield m.step('make EVENT');
   kvm_make_request(m, vcpu, KVM_REQ.EVENT);
 }
+
+/**
+ * Bookkeeping of the checks: L2 ends with ON still set, so that the CPU has not processed the
+ * notification. The next entry forgets it, and L1 has no interrupt.
+ */
+export const noteUntaken = (m: Machine, vcpu: number): void => {
+  const { nested, vmcs02, spec } = m.vcpu[vcpu]!;
+  if (!nested.pi_pending || m.on('nested-nv-redeliver')) return;
+  if (!pinOn(vmcs02, pinControl.POSTED_INTR)) return;
+  const control = readPhysical(m, vmcs02.posted_intr_desc_addr + offsetOfControl);
+  if ((control & ON) !== 0) spec.notifications_lost++;
+};
 
 /** L2 has ended before its notification was processed: L1 gets it, as an interrupt. */
 export function* redeliverNotification(m: Machine, vcpu: number): Body<void> {

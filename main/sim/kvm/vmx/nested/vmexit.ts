@@ -22,7 +22,7 @@ import { vmx_refresh_apicv_exec_ctrl, vmx_set_virtual_apic_mode } from '../apicv
 import { nested_get_evmcs_page, nested_vmx_is_evmptr12_valid } from './evmcs.ts';
 import { enterL1Registers, restoreL1Registers, saveL2Registers } from './guest_state.ts';
 import { endUseOfPages } from './pages.ts';
-import { redeliverNotification } from './posted.ts';
+import { noteUntaken, redeliverNotification } from './posted.ts';
 import { stopPreemptionTimer } from './preemption_timer.ts';
 import { vmx_switch_vmcs } from './run.ts';
 import { failValid } from './vmfail.ts';
@@ -154,10 +154,11 @@ function* catchUpApic(m: Machine, vcpu: number): Body<void> {
 }
 
 /** guest_mode ends: senders see L1 from here on. @kvm arch/x86/kvm/kvm_cache_regs.h */
-export function* leave_guest_mode(m: Machine, vcpu: number): Body<void> {
+function* leave_guest_mode(m: Machine, vcpu: number, reason: number): Body<void> {
   const target = m.vcpu[vcpu]!;
   yield m.step('guest_mode = 0');
   target.guest_mode = false;
+  if (reason !== NO_EXIT) noteUntaken(m, vcpu);
   if (!target.load_eoi_exitmap_pending) return;
   target.load_eoi_exitmap_pending = false;
   yield m.step('make LOAD_EOI_EXITMAP');
@@ -211,7 +212,7 @@ export const __nested_vmx_vmexit = kvm(
       yield* nested_get_evmcs_page(m, vcpu);
     }
     yield* kvm_service_local_tlb_flush_requests(m, vcpu);
-    yield* leave_guest_mode(m, vcpu);
+    yield* leave_guest_mode(m, vcpu, exit.reason);
     yield* stopPreemptionTimer(m, vcpu);
     yield* tellL1(m, vcpu, exit);
     clearQueuedEvents(m, vcpu);
