@@ -80,7 +80,9 @@ const seeds = 50;
  */
 const openNested = (profile: string): RegExp => {
   if (profile.startsWith('gpc')) return /^R(58|78|79)-/;
-  return profile === 'k5.8' || profile === 'k6.6' ? /^R(32|58|76|78|79)-/ : /^R(58|76|78|79)-/;
+  return profile === 'k5.8' || profile === 'k6.6'
+    ? /^R(32|58|61|76|78|79)-/
+    : /^R(58|61|76|78|79)-/;
 };
 
 /**
