@@ -99,7 +99,7 @@ export const switches = [
     id: 'sync-pir-when-inhibited',
     values: onOff,
     since: '7e1901f6c86c and 37c4dbf337c5, v5.16',
-    races: ['R24'],
+    races: ['R24', 'R52'],
     summary: 'PIR is harvested before entry also when APICv is inhibited',
   },
   {

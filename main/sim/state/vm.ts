@@ -132,7 +132,9 @@ export const VmSpec = record('vm_spec', 'events that checks look for', {
   apicv_followers: s32('vCPUs that have read the inhibit reasons and not yet followed them'),
   reasons_while_followed: counter('changes of the inhibit reasons while a vCPU followed them'),
   torn_wakeup_lists: counter('changes of a wake-up list while another thread held its lock'),
-  map_restarts: counter('times that the calculation of the destination map has begun again'),
+  map_restarts: counter(
+    'times that one calculation of the destination map has begun again, at most',
+  ),
 });
 
 export const irqchipMode = { NONE: 0, KERNEL: 1, SPLIT: 2 } as const;

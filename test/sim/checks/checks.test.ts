@@ -99,6 +99,14 @@ test('inv-range-covers breaks while an invalidation is in progress without a ran
   expect(brokenOn(check, m)).toBe(true);
 });
 
+test('inv-apic-map-fresh breaks on a calculation that began again for nobody', () => {
+  const m = smallMachine();
+  m.vm.spec.map_restarts = m.vcpu.length;
+  expect(brokenOn(checkOf('inv-apic-map-fresh'), m)).toBe(false);
+  m.vm.spec.map_restarts++;
+  expect(brokenOn(checkOf('inv-apic-map-fresh'), m)).toBe(true);
+});
+
 test('inv-no-stale-tlb is not excused by the lock, only by the flush that is to come', () => {
   const m = smallMachine();
   violations['inv-no-stale-tlb']!(m);

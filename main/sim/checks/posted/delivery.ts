@@ -22,7 +22,7 @@ export const inv_pi_not_lost: Check = {
     'once nobody can move, no vector is left in PIR that a vCPU at rest in its guest, or asleep, ' +
     'could take',
   why: 'the interrupt has been posted, and nobody will ever look',
-  races: ['R20', 'R21', 'R22', 'R23', 'R24', 'R25', 'R26', 'R27'],
+  races: ['R20', 'R21', 'R22', 'R23', 'R24', 'R25', 'R26', 'R27', 'R52'],
   reads: [
     'vcpu[*].pi_desc.pir',
     'vcpu[*].non_root',

@@ -244,6 +244,11 @@ function* endUpdate(m: Machine): Body<void> {
   if (untouched || !m.on('apic-map-dirty-protocol')) m.vm.apic_map_dirty = apicMapDirty.CLEAN;
 }
 
+/** Bookkeeping of the checks: the most that one calculation has needed. */
+const noteRestart = ({ vm: { spec } }: Machine, restarts: number): void => {
+  if (restarts > spec.map_restarts) spec.map_restarts = restarts;
+};
+
 /** Computes the map again if anything that it is made of has changed, and publishes it. */
 export const kvm_recalculate_apic_map = kvm(file, function* kvm_recalculate_apic_map(m: Machine) {
   const { vm } = m;
@@ -253,6 +258,7 @@ export const kvm_recalculate_apic_map = kvm(file, function* kvm_recalculate_apic
   vm.apic_map_lock = m.current + 1;
   let maxId = maxIdAlways;
   let found: Found;
+  let restarts = 0;
   do {
     if (!(yield* beginUpdate(m))) {
       yield m.step('release apic_map_lock: somebody else has computed it');
@@ -264,9 +270,8 @@ export const kvm_recalculate_apic_map = kvm(file, function* kvm_recalculate_apic
     const atLeast = m.on('apic-map-maxid-monotonic') ? maxId : maxIdAlways;
     maxId = yield* highestId(m, atLeast);
     found = yield* fillMap(m, maxId);
-    if (found.outcome === TOO_LARGE) vm.spec.map_restarts++;
+    if (found.outcome === TOO_LARGE) noteRestart(m, ++restarts);
   } while (found.outcome === TOO_LARGE);
-  if (vm.spec.map_restarts > 0) vm.spec.map_restarts = 0;
   yield* publishInhibits(m, found.mismatch);
   yield m.step('publish the new map');
   copyMap(vm.apic_map, vm.apic_map_new);

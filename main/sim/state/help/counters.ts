@@ -252,7 +252,7 @@ export const countersHelp = [
       apicv_followers: '`__kvm_vcpu_update_apicv`',
       reasons_while_followed: '`__kvm_set_or_clear_apicv_inhibit`',
       torn_wakeup_lists: '`changeList`',
-      map_restarts: '`kvm_recalculate_apic_map`',
+      map_restarts: '`kvm_recalculate_apic_map`, by `noteRestart`',
     },
   ),
 ];
