@@ -59,7 +59,6 @@ const undriven: readonly string[] = [
   'apic-map-maxid-monotonic=off',
   'eoi-pending-scan=kernel',
   'pir-drop-on-restore=off',
-  'gpc-seq-check=off',
   'gpc-refresh-mutex=off',
 ];
 
