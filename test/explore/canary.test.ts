@@ -79,10 +79,10 @@ const seeds = 50;
  * halted L2 for what L1 has posted (R37), which R75 is about as well.
  */
 const openNested = (profile: string): RegExp => {
-  if (profile.startsWith('gpc')) return /^R(58|78|79|80)-/;
+  if (profile.startsWith('gpc')) return /^R(58|78|79|80|81)-/;
   return profile === 'k5.8' || profile === 'k6.6'
-    ? /^R(32|58|75|76|78|79|80)-/
-    : /^R(58|76|78|79|80)-/;
+    ? /^R(32|58|75|76|78|79|80|81)-/
+    : /^R(58|76|78|79|80|81)-/;
 };
 
 /** Caches of L1's pages exist with the series alone: it judges their protections. */
