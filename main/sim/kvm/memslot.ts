@@ -9,8 +9,10 @@ import {
 } from '../host/locks.ts';
 import { APIC_ACCESS_PAGE_PRIVATE_MEMSLOT } from '../state/addresses.ts';
 import { PAGE_SIZE } from '../state/machine.ts';
+import { KVM_REQ } from '../state/requests.ts';
 import { type Body, kvm, type Machine, MachineLimit } from '../steps.ts';
 import { EEXIST, EINVAL } from './errno.ts';
+import { kvm_make_all_cpus_request } from './kvm_main.ts';
 import { zapAllRoots } from './mmu/mmu.ts';
 import { zapAndFlush } from './mmu_notifier.ts';
 
@@ -104,13 +106,17 @@ function* zapPages(m: Machine, slot: number): Body<boolean> {
   return flush;
 }
 
-/** @omits that x86 makes all roots obsolete instead of zapping the pages of the slot */
+/**
+ * The vCPUs leave the guest even if nothing of the slot was mapped.
+ * @omits that x86 makes all roots obsolete instead of zapping the pages of the slot
+ */
 const kvm_arch_flush_shadow_memslot = kvm(
   'arch/x86/kvm/x86.c',
   function* kvm_arch_flush_shadow_memslot(m: Machine, slot: number) {
     yield m.park('lock mmu_lock for write', mmuLockFree);
     write_lock_mmu(m);
     yield* zapAndFlush(m, zapPages(m, slot));
+    yield* kvm_make_all_cpus_request(m, KVM_REQ.MMU_FREE_OBSOLETE_ROOTS);
     yield m.step('unlock mmu_lock');
     write_unlock_mmu(m);
   },

@@ -275,6 +275,7 @@ const __kvm_gpc_refresh = kvm(
     const { pfn: oldPfn } = gpc;
     const resolved: number = yield* resolve(m, gpc, gpa);
     if (resolved === 0 && gpc.valid) {
+      noteMended(m, gpc);
       yield* writeUnlock(m, id);
       return 0;
     }

@@ -291,6 +291,19 @@ const vcpu_enter_guest = kvm(
 );
 
 /**
+ * The thread is no reader of the memslots while another has its CPU.
+ * @kvm kernel/entry/kvm.c: xfer_to_guest_mode_handle_work
+ */
+function* giveCpuAway(m: Machine, vcpuIndex: number): Body<void> {
+  const vcpu = m.vcpu[vcpuIndex]!;
+  yield m.step('work is pending: srcu_read_unlock');
+  srcu_read_unlock(m, vcpu.srcu_idx);
+  yield* cond_resched(m, vcpuIndex);
+  yield m.step('srcu_read_lock');
+  vcpu.srcu_idx = srcu_read_lock(m);
+}
+
+/**
  * Between two turns: UNBLOCK has done its work, a timer that expired is injected; user space may
  * have to hear that the guest can take its ExtINT, or may have sent a signal.
  */
@@ -308,7 +321,7 @@ function* betweenTurns(m: Machine, vcpuIndex: number): Body<number> {
     vcpu.exit_reason = kvmExit.IRQ_WINDOW_OPEN;
     return USER_SPACE;
   }
-  yield* cond_resched(m, vcpuIndex);
+  if (vcpu.need_resched) yield* giveCpuAway(m, vcpuIndex);
   if (!vcpu.sigpending) return AGAIN;
   yield m.step('a signal is pending: −EINTR, KVM_EXIT_INTR');
   vcpu.exit_reason = kvmExit.INTR;

@@ -62,6 +62,15 @@ test('there is a state made for each invariant', () => {
   expect(Object.keys(violations).sort()).toEqual(checks.map(({ id }) => id).sort());
 });
 
+test('who sleeps must hold no spinning lock, and must not have said that it will sleep', () => {
+  const check = checkOf('inv-gpc-no-sleep-locked');
+  for (const counter of ['slept_locked', 'slept_interruptible'] as const) {
+    const m = smallMachine({});
+    m.vm.spec[counter] = 1;
+    expect(check.broken(viewOn(m), -1)?.fields).toEqual([`vm.spec.${counter}`]);
+  }
+});
+
 test.each(Object.entries(violations))('%s breaks on the state made for it', (id, change) => {
   const m = smallMachine();
   change(m);

@@ -310,8 +310,9 @@ test('a cache that is not active, or cannot be refreshed, gives no mapping', () 
 
 const load = (m: Machine, vcpu: number, gpa: number): void =>
   complete(m, `vcpu${vcpu}`, () => vmx_nested_context_load(m, vcpu, gpa));
-const clear = (m: Machine, gpa: number): void =>
-  complete(m, 'vcpu0', () => vmx_nested_context_clear(m, gpa));
+const clearOn = (m: Machine, vcpu: number, gpa: number): void =>
+  complete(m, `vcpu${vcpu}`, () => vmx_nested_context_clear(m, vcpu, gpa));
+const clear = (m: Machine, gpa: number): void => clearOn(m, 0, gpa);
 const contextOf = (m: Machine, vcpu: number): number => m.vcpu[vcpu]!.nested.context;
 
 test('a vmcs12 that comes back finds its caches; else the least recent are taken', () => {
@@ -339,6 +340,16 @@ test.each([
   load(m, 0, 0x1000);
   load(m, 1, 0x1000);
   expect([contextOf(m, 1), m.vm.spec.shared_contexts]).toEqual([context, noted]);
+});
+
+test.each([
+  ['off', -1],
+  ['on', 0],
+])('VMCLEAR by another vCPU than that which has the context, exclusive %s', (set, owner) => {
+  const m = machineOfL1({ profile: 'gpc-v4', switches: { 'gpc-ctx-exclusive': set } });
+  load(m, 0, 0x1000);
+  clearOn(m, 1, 0x1000);
+  expect(m.vm.nested_context[0]!.vcpu).toBe(owner);
 });
 
 test.each([

@@ -106,17 +106,27 @@ export const inv_gpc_no_sleep_locked: Check = {
   id: 'inv-gpc-no-sleep-locked',
   when: 'step',
   per: 'machine',
-  summary: 'nobody does what may sleep while it holds the lock of a cache or a spinlock',
-  why: 'with preemption off the CPU has nobody else to run: what it waits for may never come',
-  races: ['R79'],
-  reads: ['vm.spec.slept_locked'],
+  summary:
+    'nobody does what may sleep while it holds the lock of a cache or a spinlock, or has said that ' +
+    'it is about to sleep for another reason',
+  why:
+    'with preemption off the CPU has nobody else to run: what it waits for may never come; and who ' +
+    'sleeps in between wakes as RUNNING, so that the sleep it was about to begin does not take place',
+  races: ['R79', 'R80'],
+  reads: ['vm.spec.slept_locked', 'vm.spec.slept_interruptible'],
   broken(m) {
-    const count = m.vm.spec.slept_locked;
-    return count === 0
+    const { slept_locked: locked, slept_interruptible: interruptible } = m.vm.spec;
+    if (locked > 0) {
+      return violated(
+        `a look-up that may sleep was made with a spinning lock held (${locked} so far)`,
+        'vm.spec.slept_locked',
+      );
+    }
+    return interruptible === 0
       ? undefined
       : violated(
-          `a look-up that may sleep was made with a spinning lock held (${count} so far)`,
-          'vm.spec.slept_locked',
+          `a look-up that may sleep was made in state INTERRUPTIBLE (${interruptible} so far)`,
+          'vm.spec.slept_interruptible',
         );
   },
 };

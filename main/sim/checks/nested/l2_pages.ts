@@ -59,11 +59,14 @@ export const frameOfHva = (m: MachineView, hva: number): number => {
   return -1;
 };
 
-/** The frame behind an address of L1 by memslots and primary page table, −1 for none. */
+/**
+ * The frame behind an address of L1 by memslots and primary page table, −1 for none. A slot that is
+ * about to go counts until it has gone: all vCPUs have to leave the guest before that.
+ */
 export const frameOfGpa = (m: MachineView, gpa: number): number => {
   const gfn = Math.floor(gpa / PAGE_SIZE);
-  for (const { used, invalid, base_gfn, npages, userspace_addr } of m.vm.memslot) {
-    if (!used || invalid || gfn < base_gfn || gfn >= base_gfn + npages) continue;
+  for (const { used, base_gfn, npages, userspace_addr } of m.vm.memslot) {
+    if (!used || gfn < base_gfn || gfn >= base_gfn + npages) continue;
     return frameOfHva(m, userspace_addr + (gfn - base_gfn) * PAGE_SIZE);
   }
   return -1;

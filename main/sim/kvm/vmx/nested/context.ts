@@ -84,15 +84,19 @@ const kvm_nested_context_load = kvm(
   },
 );
 
+/** May the VMCLEAR of a vCPU take a context from who has it? */
+const mayRelease = (m: Machine, vcpu: number, { vcpu: owner }: Context): boolean =>
+  owner >= 0 && (owner === vcpu || !m.on('gpc-ctx-exclusive'));
+
 /** VMCLEAR: the caches stay active and wait on the LRU list. */
 const kvm_nested_context_clear = kvm(
   file,
-  function* kvm_nested_context_clear(m: Machine, gpa: number) {
+  function* kvm_nested_context_clear(m: Machine, vcpu: number, gpa: number) {
     yield m.park('lock the table of contexts', contextLockFree);
     m.vm.nested_context_lock = m.current + 1;
     yield m.step('the context goes to the end of the LRU list');
     const context = findContext(m, gpa);
-    if (context !== undefined && context.vcpu >= 0) {
+    if (context !== undefined && mayRelease(m, vcpu, context)) {
       context.vcpu = -1;
       context.released = m.vm.nested_context_clears++;
     }
@@ -119,7 +123,7 @@ export const vmx_nested_context_load = kvm(
 /** VMCLEAR and VMXOFF. */
 export const vmx_nested_context_clear = kvm(
   'arch/x86/kvm/vmx/nested.c',
-  function* vmx_nested_context_clear(m: Machine, gpa: number) {
-    if (m.on('nested-context-table')) yield* kvm_nested_context_clear(m, gpa);
+  function* vmx_nested_context_clear(m: Machine, vcpu: number, gpa: number) {
+    if (m.on('nested-context-table')) yield* kvm_nested_context_clear(m, vcpu, gpa);
   },
 );

@@ -77,7 +77,7 @@ export const nested_release_evmcs = kvm(
 function* holdEvmcs(m: Machine, vcpu: number, gpa: number, changed: boolean): Body<number> {
   const { nested } = m.vcpu[vcpu]!;
   if (changed && usesCaches(m)) {
-    yield* vmx_nested_context_clear(m, nested.hv_evmcs_vmptr);
+    yield* vmx_nested_context_clear(m, vcpu, nested.hv_evmcs_vmptr);
     yield* vmx_nested_context_load(m, vcpu, gpa);
   }
   if (usesEvmcsCache(m)) {

@@ -60,7 +60,7 @@ export const free_nested = kvm(file, function* free_nested(m: Machine, vcpu: num
   if (!nested.vmxon && !nested.smm_vmxon) return;
   yield m.step('clear GET_NESTED_STATE_PAGES');
   target.requests.clear(KVM_REQ.GET_NESTED_STATE_PAGES);
-  if (usesCaches(m)) yield* vmx_nested_context_clear(m, nested_vmptr(m, vcpu));
+  if (usesCaches(m)) yield* vmx_nested_context_clear(m, vcpu, nested_vmptr(m, vcpu));
   yield m.step('vmxon = false');
   nested.vmxon = false;
   nested.smm_vmxon = false;

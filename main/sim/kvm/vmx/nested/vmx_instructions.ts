@@ -111,7 +111,7 @@ const handle_vmclear = kvm(
       if (vmptr === nested.current_vmptr) yield* nested_release_vmcs12(m, vcpu);
       yield* writeGuestWord(m, vmptr + LAUNCH_STATE, 0);
     }
-    if (usesCaches(m)) yield* vmx_nested_context_clear(m, vmptr);
+    if (usesCaches(m)) yield* vmx_nested_context_clear(m, vcpu, vmptr);
     nested_vmx_succeed(m, vcpu, program);
   },
 );
