@@ -7,6 +7,7 @@ import { hrtimer_interrupt } from './host/hrtimer.ts';
 import { hostInterrupts } from './host/irq.ts';
 import { process_one_work } from './host/workqueue.ts';
 import { mapSpte } from './hw/ept.ts';
+import { drainStoreBuffer } from './hw/store_buffer.ts';
 import { tlbFill } from './hw/tlb.ts';
 import { skipLoops } from './hw/vm_entry.ts';
 import { eoiInjectDue, kvm_ioapic_eoi_inject_work } from './kvm/ioapic.ts';
@@ -374,6 +375,8 @@ const mainOf = (m: Machine, actor: ActorConfig): Steps<unknown> => {
       return hrtimer_interrupt(m, actor.index, timerCallbacks);
     case 'kworker':
       return process_one_work(m, eoiInjectDue, kvm_ioapic_eoi_inject_work);
+    case 'drain':
+      return drainStoreBuffer(m, actor.index);
     case 'mm':
     case 'user':
     case 'sched':

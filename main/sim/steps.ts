@@ -8,8 +8,10 @@ import { viewOf } from './arena/views.ts';
 import { actorState } from './state/actor.ts';
 import { limits } from './state/limits.ts';
 import { layoutOf, type MachineView } from './state/machine.ts';
-import type { MachineConfig } from './state/machine_config.ts';
+import { type MachineConfig, usualVm } from './state/machine_config.ts';
+import { type Buffered, storesWaitWith } from './state/store_buffer.ts';
 import type { SwitchId } from './state/switches.ts';
+import { bufferStore, drainOldest, forwarded } from './store_buffer.ts';
 
 /** Where a function is from: a path in the kernel tree, or a section of the manual. */
 export type World = 'kvm' | 'linux' | 'sdm' | 'scenario';
@@ -199,6 +201,9 @@ export class Machine {
   /** the actor that takes the current step */
   current = 0;
 
+  /** a barrier is off without which stores wait in store buffers */
+  readonly storesWait: boolean;
+
   readonly #on: Readonly<Record<string, boolean>>;
   readonly #frameWords: number;
   /** first word of the stack of each actor */
@@ -226,6 +231,7 @@ export class Machine {
     this.#on = Object.fromEntries(
       Object.entries(config.switches).map(([id, value]) => [id, value === 'on']),
     );
+    this.storesWait = storesWaitWith(config.switches, config.vm?.nested ?? usualVm.nested);
     this.#stacks = view.actor.map(({ stack }) => baseOf(stack[0]!));
     this.#frameWords = baseOf(view.actor[0]!.stack[1]!) - this.#stacks[0]!;
   }
@@ -238,6 +244,30 @@ export class Machine {
   /** The value of a switch that has more than two. */
   switch(id: SwitchId): string {
     return this.config.switches[id]!;
+  }
+
+  /** The current actor stores; others see that when its store buffer has drained. */
+  storeLater(what: Buffered, vcpu: number, value: number): void {
+    bufferStore(this, this.current, { what, vcpu, value });
+  }
+
+  /**
+   * A locked instruction, a full barrier, an interrupt: everything that the actor has stored is in
+   * memory. Costs nothing where no barrier is off.
+   */
+  drainStores(actor: number = this.current): void {
+    if (!this.storesWait) return;
+    while (this.actor[actor]!.stores > 0) this.drainOldest(actor);
+  }
+
+  /** The oldest store of an actor reaches memory. */
+  drainOldest(actor: number): void {
+    drainOldest(this, actor);
+  }
+
+  /** What the current actor reads of its own stores that wait, −1 if it has to look into memory. */
+  forwarded(what: Buffered, vcpu: number): number {
+    return this.storesWait ? forwarded(this, this.current, what, vcpu) : -1;
   }
 
   /**
@@ -299,6 +329,8 @@ export class Machine {
     if (thread.waitsFor !== undefined) {
       thread.waitsFor = undefined;
       actor.state = actorState.READY;
+      // To take a lock, to sleep and to take an interrupt drain the store buffer.
+      this.drainStores(index);
     }
     const { calls } = thread;
     let sent: unknown;

@@ -50,6 +50,7 @@ const outermost = [
   'hostInterrupts',
   'hrtimer_interrupt',
   'process_one_work',
+  'drainStoreBuffer',
   'scenarioProgram',
 ];
 

@@ -38,7 +38,8 @@ export interface Rule {
 export const rules: readonly Rule[] = [
   { from: 'main/sim/arena', files: [], packages: [] },
   { from: 'main/sim/state', files: ['main/sim/arena'], packages: [] },
-  { from: 'main/sim/steps.ts', files: model, packages: [] },
+  { from: 'main/sim/store_buffer.ts', files: model, packages: [] },
+  { from: 'main/sim/steps.ts', files: [...model, 'main/sim/store_buffer.ts'], packages: [] },
   { from: 'main/sim/hw', files: [...model, 'main/sim/steps.ts'], packages: [] },
   { from: 'main/sim/host', files: silicon, packages: [] },
   { from: 'main/sim/guest', files: silicon, packages: [] },

@@ -22,6 +22,11 @@ const runCallQueue = (m: Machine, cpu: number): void => {
   if (m.cpu[cpu]!.call_queue.word(0) !== 0) m.cpu[cpu]!.call_queue.setWord(0, 0);
 };
 
+/** To take an interrupt drains the store buffer of the CPU, whose vCPU thread it interrupts. */
+const drainStoresOf = (m: Machine, cpu: number): void => {
+  for (const { cpu: loaded, index } of m.vcpu) if (loaded === cpu) m.drainStores(index);
+};
+
 /**
  * Runs the handlers of everything that is pending. They do nothing but acknowledge: what an IPI
  * is for is that the CPU leaves the guest.
@@ -29,6 +34,7 @@ const runCallQueue = (m: Machine, cpu: number): void => {
  */
 export const takeInterrupts = (m: Machine, cpu: number): void => {
   const { pending, vectors } = m.cpu[cpu]!;
+  if (m.storesWait) drainStoresOf(m, cpu);
   pending.setWord(0, pending.word(0) & inSteps);
   if (vectors.any()) vectors.clearAll();
   runCallQueue(m, cpu);
@@ -42,6 +48,7 @@ export const handleVector = (m: Machine, cpu: number, vector: number): void => {
 
 /** Sends a reschedule IPI, for whose handler nobody waits. @kvm arch/x86/kernel/smp.c */
 export const smp_send_reschedule = (m: Machine, cpu: number): void => {
+  m.drainStores();
   m.cpu[cpu]!.ipis++;
   m.cpu[cpu]!.pending.set(hostVector.RESCHEDULE);
 };
@@ -52,8 +59,13 @@ const notifications: Readonly<Record<number, number>> = {
   [POSTED_INTR_NESTED_VECTOR]: hostVector.POSTED_INTR_NESTED,
 };
 
-/** Sends one of the posted-interrupt notification vectors. @kvm arch/x86/kernel/apic/apic.c */
+/**
+ * Sends one of the posted-interrupt notification vectors. The write of the ICR is fenced, or
+ * uncached: earlier stores are visible before it.
+ * @kvm arch/x86/kernel/apic/apic.c
+ */
 export const smp_send_notification = (m: Machine, cpu: number, vector: number): void => {
+  m.drainStores();
   m.cpu[cpu]!.ipis++;
   m.cpu[cpu]!.pending.set(notifications[vector]!);
 };

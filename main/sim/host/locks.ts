@@ -1,4 +1,7 @@
-/** Locks of the kernel. They are records; waiting for one is a condition on the machine. */
+/**
+ * Locks of the kernel. They are records; waiting for one is a condition on the machine. Locking and
+ * unlocking drain the store buffer of the thread: who has waited has done so in the runner.
+ */
 import { gpcOf } from '../state/gpc.ts';
 import { wantedLock } from '../state/vm.ts';
 import type { Machine } from '../steps.ts';
@@ -59,12 +62,14 @@ export const down_write_apicv_update = (m: Machine): void => {
   m.vm.apicv_update_lock.writer = m.current + 1;
 };
 export const up_write_apicv_update = (m: Machine): void => {
+  m.drainStores();
   m.vm.apicv_update_lock.writer = 0;
 };
 export const down_read_apicv_update = (m: Machine): void => {
   m.vm.apicv_update_lock.readers++;
 };
 export const up_read_apicv_update = (m: Machine): void => {
+  m.drainStores();
   m.vm.apicv_update_lock.readers--;
 };
 
@@ -72,12 +77,14 @@ export const write_lock_mmu = (m: Machine): void => {
   m.vm.mmu_lock.writer = m.current + 1;
 };
 export const write_unlock_mmu = (m: Machine): void => {
+  m.drainStores();
   m.vm.mmu_lock.writer = 0;
 };
 export const read_lock_mmu = (m: Machine): void => {
   m.vm.mmu_lock.readers++;
 };
 export const read_unlock_mmu = (m: Machine): void => {
+  m.drainStores();
   m.vm.mmu_lock.readers--;
 };
 
@@ -98,6 +105,7 @@ const hold = (m: Machine): void => {
   gotWanted(m);
 };
 const release = (m: Machine): void => {
+  m.drainStores();
   m.vm.spec.held[m.current]!.spinning--;
 };
 

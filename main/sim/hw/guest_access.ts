@@ -1,5 +1,5 @@
 /** A memory access of the guest: translation, and what is behind it. */
-import { apicAccessGfn, rootOf } from '../state/addresses.ts';
+import { apicAccessGfn, hvaOfApicAccessPage, rootOf } from '../state/addresses.ts';
 import { MSR_IA32_APICBASE_ENABLE, X2APIC_ENABLE } from '../state/apicdef.ts';
 import { PAGE_SIZE } from '../state/machine.ts';
 import type { Op } from '../state/program.ts';
@@ -86,6 +86,11 @@ const hasApicPage = (m: Machine, vcpu: number): boolean => {
   return !guest_mode && mode === MSR_IA32_APICBASE_ENABLE;
 };
 
+/** Is L2 about to reach the APIC-access page of L1? The APIC of L1 is for KVM to emulate. */
+const isPageOfL1 = (m: Machine, vcpu: number, pfn: number): boolean =>
+  m.vcpu[vcpu]!.guest_mode &&
+  m.pte.some((pte) => pte.used && pte.hva === hvaOfApicAccessPage && pte.pfn === pfn);
+
 /**
  * An access by the guest at `gpa`. A write stores `guest.value` and `guest.value_high`, a read
  * puts them there. Gives the exit reason, NONE if the guest goes on.
@@ -115,6 +120,7 @@ export const guestAccess = sdm(
       const virtualized = secondaryOn(vmcs, secondaryControl.VIRTUALIZE_APIC_ACCESSES);
       const ofL1 = gfn === apicAccessGfn && hasApicPage(m, vcpu);
       if (ofL1 && virtualized) m.vm.spec.raw_apic_accesses++;
+      if (gfn === apicAccessGfn && isPageOfL1(m, vcpu, pfn)) m.vm.spec.raw_apic_accesses++;
       accessBytes(m, vcpu, pfn * PAGE_SIZE + offset, access);
       return exitReason.NONE as number;
     }

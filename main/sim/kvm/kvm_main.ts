@@ -1,6 +1,7 @@
 /** Requests, kicks and blocking: what vCPU threads and everybody else agree on. */
 import { smp_call_function_many, smp_send_reschedule } from '../host/irq.ts';
 import { type Asked, flagsOf, isRequest, KVM_REQ, type RequestNumber } from '../state/requests.ts';
+import { buffered } from '../state/store_buffer.ts';
 import { taskState, vcpuMode } from '../state/vcpu.ts';
 import { type Body, kvm, type Machine } from '../steps.ts';
 
@@ -19,20 +20,13 @@ export const setMode = (m: Machine, vcpu: number, mode: number): void => {
   m.vcpu[vcpu]!.mode = mode;
 };
 
-/** The store buffer of the CPU empties: others see `mode`, if it was in there. */
-export const drainStoreBuffer = (m: Machine, vcpu: number): void => {
-  const target = m.vcpu[vcpu]!;
-  if (!target.mode_buffered) return;
-  target.mode_buffered = false;
-  setMode(m, vcpu, vcpuMode.IN_GUEST_MODE);
-};
-
 /**
- * Sets the bit and nothing else: no wake-up, no IPI.
+ * Sets the bit and nothing else: no wake-up, no IPI. One locked instruction.
  * @kvm include/linux/kvm_host.h: kvm_make_request
  */
 export const kvm_make_request = (m: Machine, vcpu: number, request: RequestNumber): void => {
   const target = m.vcpu[vcpu]!;
+  m.drainStores();
   target.requests.set(request);
   target.stat.requests_made++;
   target.spec.request[request]!.published++;
@@ -61,23 +55,25 @@ export const noteTaken = (m: Machine, vcpu: number, request: RequestNumber): voi
 
 /** @kvm include/linux/kvm_host.h: kvm_request_pending */
 export const kvm_request_pending = (m: Machine, vcpu: number): boolean =>
-  m.vcpu[vcpu]!.requests.any();
+  m.vcpu[vcpu]!.requests.any() || m.forwarded(buffered.EVENT, vcpu) > 0;
 
 /**
  * Moves IN_GUEST_MODE to EXITING_GUEST_MODE; gives the mode before. One locked instruction.
  * @kvm include/linux/kvm_host.h
  */
 const kvm_vcpu_exiting_guest_mode = (m: Machine, vcpu: number): number => {
+  m.drainStores();
   const { mode } = m.vcpu[vcpu]!;
   if (mode === vcpuMode.IN_GUEST_MODE) setMode(m, vcpu, vcpuMode.EXITING_GUEST_MODE);
   return mode;
 };
 
 /**
- * Wakes a blocked vCPU; says whether it was blocked.
+ * Wakes a blocked vCPU; says whether it was blocked. rcuwait_wake_up begins with a full barrier.
  * @kvm virt/kvm/kvm_main.c
  */
 export const kvm_vcpu_wake_up = (m: Machine, vcpu: number): boolean => {
+  m.drainStores();
   const target = m.vcpu[vcpu]!;
   const wasBlocked = target.task_state === taskState.BLOCKED;
   if (target.task_state !== taskState.RUNNING) target.task_state = taskState.RUNNING;

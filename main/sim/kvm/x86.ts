@@ -11,6 +11,7 @@ import { vmEntry } from '../hw/vm_entry.ts';
 import { currentVmcs } from '../hw/vmcs.ts';
 import type { Program } from '../state/program.ts';
 import { KVM_REQ } from '../state/requests.ts';
+import { buffered } from '../state/store_buffer.ts';
 import { kvmExit, mpState, vcpuMode } from '../state/vcpu.ts';
 import { exitReason, INTR_INFO_VALID } from '../state/vmcs.ts';
 import { type Body, type Condition, kvm, type Machine } from '../steps.ts';
@@ -26,13 +27,7 @@ import {
   vmx_complete_interrupts,
 } from './inject.ts';
 import { requestsWindow, saveReadiness, windowIsOpen } from './irq_window.ts';
-import {
-  drainStoreBuffer,
-  kvm_make_request,
-  kvm_request_pending,
-  noteTaken,
-  setMode,
-} from './kvm_main.ts';
+import { kvm_make_request, kvm_request_pending, noteTaken, setMode } from './kvm_main.ts';
 import { kvm_apic_accept_events } from './lapic/events.ts';
 import { apic_enabled } from './lapic/priority.ts';
 import { kvm_inject_apic_timer_irqs, kvm_wait_lapic_expire } from './lapic/timer_expiry.ts';
@@ -81,7 +76,9 @@ function* kvm_invalid_nested_state(m: Machine, vcpu: number): Body<boolean> {
  * @kvm arch/x86/kvm/x86.c: kvm_vcpu_exit_request
  */
 function* kvm_vcpu_exit_request(m: Machine, vcpu: number): Body<boolean> {
-  const { mode, need_resched, sigpending } = m.vcpu[vcpu]!;
+  const { need_resched, sigpending } = m.vcpu[vcpu]!;
+  const own = m.forwarded(buffered.MODE, vcpu);
+  const mode = own < 0 ? m.vcpu[vcpu]!.mode : own;
   if (mode === vcpuMode.EXITING_GUEST_MODE || kvm_request_pending(m, vcpu)) return true;
   if (need_resched || sigpending) return true;
   return yield* kvm_invalid_nested_state(m, vcpu);
@@ -141,7 +138,10 @@ function* irqsOff(m: Machine, vcpuIndex: number): Body<void> {
   local_irq_disable(m, m.vcpu[vcpuIndex]!.cpu);
 }
 
-/** Into IN_GUEST_MODE. The barrier behind it orders the store before every read that follows. */
+/**
+ * Into IN_GUEST_MODE. The barrier behind it orders the store before every read that follows; the
+ * kernel has it inside srcu_read_unlock (smp_mb__after_srcu_read_unlock adds nothing).
+ */
 function* enterMode(m: Machine, vcpuIndex: number): Body<void> {
   const vcpu = m.vcpu[vcpuIndex]!;
   if (!m.on('pir-sync-after-mode')) yield* syncPir(m, vcpuIndex);
@@ -151,7 +151,7 @@ function* enterMode(m: Machine, vcpuIndex: number): Body<void> {
     setMode(m, vcpuIndex, vcpuMode.IN_GUEST_MODE);
   } else {
     yield m.step('mode = IN_GUEST_MODE, into the store buffer');
-    vcpu.mode_buffered = true;
+    m.storeLater(buffered.MODE, vcpuIndex, vcpuMode.IN_GUEST_MODE);
   }
   yield m.step('srcu_read_unlock');
   srcu_read_unlock(m, vcpu.srcu_idx);
@@ -171,11 +171,14 @@ function* handleExitIrqoff(m: Machine, vcpuIndex: number, reason: number): Body<
 
 function* leaveMode(m: Machine, vcpuIndex: number): Body<void> {
   yield m.step('mode = OUTSIDE_GUEST_MODE');
-  drainStoreBuffer(m, vcpuIndex);
+  m.drainStores();
   setMode(m, vcpuIndex, vcpuMode.OUTSIDE_GUEST_MODE);
 }
 
-/** The way out of IN_GUEST_MODE, whether or not the guest was entered. */
+/**
+ * The way out of IN_GUEST_MODE, whether or not the guest was entered. The barrier behind the store
+ * of the mode is a write barrier: without it the compiler may put the store later.
+ */
 function* backToHost(m: Machine, vcpuIndex: number, reason: number): Body<void> {
   const vcpu = m.vcpu[vcpuIndex]!;
   const ordered = m.on('outside-store-wmb');
@@ -275,9 +278,9 @@ const vcpu_enter_guest = kvm(
         return AGAIN;
       }
     }
-    if (m.vcpu[vcpuIndex]!.mode_buffered) {
+    if (m.forwarded(buffered.MODE, vcpuIndex) >= 0) {
       yield m.step('the store of mode reaches memory');
-      drainStoreBuffer(m, vcpuIndex);
+      m.drainStores();
     }
     if (!m.on('irq-off-before-mode')) yield* irqsOff(m, vcpuIndex);
     if (immediateExit) {

@@ -117,7 +117,10 @@ const meaningOf = (input: Input): CompiledScenario => {
   const protections = profileAndSwitches(profile, allOf(sections, 'set'), { overrides, report });
   const words = oneOf(sections, 'machine', report)?.words;
   const machine = words === undefined && !isWhole ? largestMachine : machineOf(words ?? [], report);
-  const actors = actorsOf(allOf(sections, 'program'), machine, report);
+  const actors = actorsOf(allOf(sections, 'program'), machine, {
+    switches: protections.switches,
+    report,
+  });
   const names = actors.map(({ name }) => name);
   const layout = layoutOf({
     vcpus: machine.vcpus,

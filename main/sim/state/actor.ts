@@ -1,6 +1,7 @@
 /** Actors: what acts by itself. Their call stacks are part of the machine. */
 import { array, counter, oneOf, record, s32, u32 } from '../arena/fields.ts';
 import { limits } from './limits.ts';
+import { BufferedStore } from './store_buffer.ts';
 
 export const actorState = { READY: 0, PARKED: 1, DONE: 2 } as const;
 
@@ -38,6 +39,8 @@ export const Actor = record('actor', 'what acts by itself', {
     2 * limits.loopNesting * programParts,
     'the loops of the program, then those of its interrupt handler, and of its SMI handler; then of L2',
   ),
+  stores: counter('stores in the store buffer of the thread'),
+  store_buffer: array(BufferedStore, limits.storeBuffer, 'the store buffer, the oldest first'),
   depth: counter('called functions on the stack'),
   stack: array(StackFrame, limits.stackDepth, 'the call stack, outermost first'),
 });

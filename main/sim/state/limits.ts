@@ -13,6 +13,8 @@ export const limits = {
   tlbEntriesPerCpu: 16,
   stackDepth: 24,
   locals: 4,
+  /** stores of a thread that others cannot see yet: the next one makes the oldest visible */
+  storeBuffer: 4,
   loopNesting: 4,
   /** steps of a run unless it says otherwise */
   steps: 1_000_000,

@@ -6,7 +6,7 @@ export interface ActorConfig {
   /** `vcpu0`, `irq0`, `mm`, `user1`: unique, the name in schedules and lanes */
   readonly name: string;
   readonly kind: ActorKind;
-  /** number of the vCPU or physical CPU; of the others, which of them (`mm`, `mm1` …) */
+  /** number of the vCPU or physical CPU; of the others, which of them; of `drain`, whose stores */
   readonly index: number;
   readonly program: Program;
   /** of a vCPU: what its guest runs in a guest of its own */

@@ -13,7 +13,8 @@ export type ActorKind =
   | 'iommu'
   | 'clock'
   | 'timer'
-  | 'kworker';
+  | 'kworker'
+  | 'drain';
 
 /**
  * `gpa`: where the guest reads or writes; `page`, `vcpu`, `cpu`: one of those; `msr`: one of those

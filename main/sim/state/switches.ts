@@ -64,7 +64,7 @@ export const switches = [
     since: 'long-standing',
     races: ['R16'],
     summary:
-      'mode = OUTSIDE_GUEST_MODE is stored before the exit path goes on; off, behind the return of interrupts',
+      'mode = OUTSIDE_GUEST_MODE is stored before the exit path goes on; off, behind the return of interrupts, where the compiler may put it',
   },
   {
     id: 'req-clear-before-handle',

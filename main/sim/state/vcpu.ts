@@ -218,7 +218,6 @@ export const Vcpu = record('kvm_vcpu', 'struct kvm_vcpu, kvm_vcpu_arch, vcpu_vmx
     vcpuMode,
     'where the vCPU stands between host and guest; others may only change IN to EXITING',
   ),
-  mode_buffered: flag('mode = IN_GUEST_MODE waits in the store buffer: nobody else can see it yet'),
   requests: bits(requestCount, { as: KVM_REQ }, 'KVM_REQ_* that wait to be handled'),
   cpu: s32('the physical CPU that the vCPU is loaded on, −1 for none'),
   non_root: flag('the CPU executes the guest: between VM entry and VM exit'),

@@ -212,7 +212,14 @@ export const excuses: readonly (readonly [string, string, (m: Machine) => void])
     },
   ],
   ['inv-req-not-lost', 'the bit is set', (m) => m.vcpu[0]!.requests.set(KVM_REQ.TLB_FLUSH)],
-  ['inv-no-stale-tlb', 'a flush is due', (m) => m.vcpu[0]!.requests.set(KVM_REQ.TLB_FLUSH)],
+  [
+    'inv-no-stale-tlb',
+    'a flush is due, and the vCPU is interrupted for it',
+    (m) => {
+      m.vcpu[0]!.requests.set(KVM_REQ.TLB_FLUSH);
+      m.vcpu[0]!.mode = vcpuMode.EXITING_GUEST_MODE;
+    },
+  ],
   [
     'inv-no-stale-tlb',
     'whoever zapped has yet to ask for the flush',

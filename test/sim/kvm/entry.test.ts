@@ -282,7 +282,7 @@ test('without ON nobody looks at PIR', () => {
 });
 
 /** What others see of `mode`, and whether something else is in the store buffer. */
-const modeOf = (m: Machine) => [m.vcpu[0]!.mode, m.vcpu[0]!.mode_buffered];
+const modeOf = (m: Machine) => [m.vcpu[0]!.mode, m.actor[0]!.stores > 0];
 
 /** A guest that stands behind its store of `mode`, which others may not see yet. */
 const behindModeStore = (mb: 'on' | 'off'): Machine => {

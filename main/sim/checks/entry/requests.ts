@@ -1,5 +1,6 @@
 /** A request is never overlooked. */
 import type { ViewOf } from '../../arena/fields.ts';
+import type { MachineView, VcpuView } from '../../state/machine.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import { vcpuMode } from '../../state/vcpu.ts';
 import { INTR_INFO_VALID, pinControl, type Vmcs } from '../../state/vmcs.ts';
@@ -14,6 +15,29 @@ const exitsAtOnce = (vmcs: ViewOf<typeof Vmcs>): boolean =>
   vmcs.pin_based_vm_exec_control.has(pinControl.PREEMPTION_TIMER) &&
   vmcs.vmx_preemption_timer_value === 0;
 
+/** Will somebody still interrupt a vCPU that enters the guest with a request pending? */
+export const isInterrupted = (m: MachineView, vcpu: VcpuView): boolean => {
+  if (vcpu.mode === vcpuMode.EXITING_GUEST_MODE || vcpu.spec.makers_in_flight > 0) return true;
+  if (m.cpu[vcpu.cpu]!.pending.any()) return true;
+  // The CPU has acknowledged the interrupt already: the exit is under way.
+  const vmcs = loadedVmcsOf(vcpu);
+  if (vmcs.vm_exit_intr_info >= INTR_INFO_VALID || exitsAtOnce(vmcs)) return true;
+  return vcpu.spec.kick.some(({ undecided }) => undecided);
+};
+
+/** What `isInterrupted` reads. */
+export const interruptionReads: readonly string[] = [
+  'vcpu[*].mode',
+  'vcpu[*].cpu',
+  'vcpu[*].spec.makers_in_flight',
+  'vcpu[*].spec.kick[*].undecided',
+  'cpu[*].pending',
+  'vcpu[*].loaded_vmcs',
+  'vcpu[*].vmcs0*.vm_exit_intr_info',
+  'vcpu[*].vmcs0*.pin_based_vm_exec_control',
+  'vcpu[*].vmcs0*.vmx_preemption_timer_value',
+];
+
 export const inv_entry_no_requests: Check = {
   id: 'inv-entry-no-requests',
   when: 'entry',
@@ -25,28 +49,10 @@ export const inv_entry_no_requests: Check = {
     'a request that nobody kicks for waits until an unrelated exit, with the guest running on what ' +
     'the request was to change',
   races: ['R10', 'R11'],
-  reads: [
-    'vcpu[*].requests',
-    'vcpu[*].mode',
-    'vcpu[*].cpu',
-    'vcpu[*].spec.makers_in_flight',
-    'vcpu[*].spec.kick[*].undecided',
-    'cpu[*].pending',
-    'vcpu[*].loaded_vmcs',
-    'vcpu[*].vmcs0*.vm_exit_intr_info',
-    'vcpu[*].vmcs0*.pin_based_vm_exec_control',
-    'vcpu[*].vmcs0*.vmx_preemption_timer_value',
-  ],
+  reads: ['vcpu[*].requests', ...interruptionReads],
   broken(m, index) {
     const vcpu = m.vcpu[index]!;
-    if (!vcpu.requests.any()) return undefined;
-    if (vcpu.mode === vcpuMode.EXITING_GUEST_MODE || vcpu.spec.makers_in_flight > 0)
-      return undefined;
-    if (m.cpu[vcpu.cpu]!.pending.any()) return undefined;
-    // The CPU has acknowledged the interrupt already: the exit is under way.
-    const vmcs = loadedVmcsOf(vcpu);
-    if (vmcs.vm_exit_intr_info >= INTR_INFO_VALID || exitsAtOnce(vmcs)) return undefined;
-    if (vcpu.spec.kick.some(({ undecided }) => undecided)) return undefined;
+    if (!vcpu.requests.any() || isInterrupted(m, vcpu)) return undefined;
     const names: string[] = [];
     for (let i = 0; i < vcpu.requests.width; i++) if (vcpu.requests.has(i)) names.push(nameOf(i));
     return violated(

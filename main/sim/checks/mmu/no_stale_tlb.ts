@@ -2,13 +2,17 @@
 import type { MachineView, VcpuView } from '../../state/machine.ts';
 import { KVM_REQ } from '../../state/requests.ts';
 import type { Check } from '../check.ts';
+import { interruptionReads, isInterrupted } from '../entry/requests.ts';
 import { hex, violated } from '../violation.ts';
 
-/** Will the translation be flushed before it can be used, as far as anybody has promised? */
+/**
+ * Will the translation be flushed before the page behind it is given away, as far as anybody has
+ * promised? A request does so only if the vCPU leaves the guest for it.
+ */
 const flushIsDue = (m: MachineView, vcpu: VcpuView): boolean =>
   m.vm.spec.zap_unflushed > 0 ||
-  vcpu.requests.has(KVM_REQ.TLB_FLUSH) ||
-  vcpu.requests.has(KVM_REQ.TLB_FLUSH_CURRENT);
+  ((vcpu.requests.has(KVM_REQ.TLB_FLUSH) || vcpu.requests.has(KVM_REQ.TLB_FLUSH_CURRENT)) &&
+    isInterrupted(m, vcpu));
 
 const mapsTo = (m: MachineView, root: number, gfn: number): number => {
   for (const spte of m.ept[root]!.spte) if (spte.present && spte.gfn === gfn) return spte.pfn;
@@ -29,6 +33,7 @@ export const inv_no_stale_tlb: Check = {
     'cpu[*].tlb[*].**',
     'ept[*].spte[*].**',
     'vcpu[*].requests',
+    ...interruptionReads,
     'vm.spec.zap_unflushed',
   ],
   broken(m, index) {

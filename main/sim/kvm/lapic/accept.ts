@@ -146,13 +146,15 @@ function* storeSipiVector(m: Machine, vcpu: number, vector: number): Body<void> 
 
 function* acceptStartup(m: Machine, vcpu: number, vector: number): Body<number> {
   const { apic, spec } = m.vcpu[vcpu]!;
-  // The barrier between the two pairs with the one in kvm_apic_accept_events.
+  // The write barrier between the two pairs with the read barrier in kvm_apic_accept_events. On x86
+  // both are for the compiler alone, which without them may exchange the steps.
   const vectorFirst = m.on('sipi-vector-barrier');
   if (vectorFirst) {
     yield* storeSipiVector(m, vcpu, vector);
     spec.sipi_stored++;
   }
   yield m.step('add SIPI to pending_events');
+  m.drainStores();
   apic.pending_events.set(apicEvent.SIPI);
   spec.sipi_vector = vector;
   if (vectorFirst) spec.sipi_stored--;

@@ -2,6 +2,7 @@
 import { limits } from '../../state/limits.ts';
 import type { ActorConfig } from '../../state/machine_config.ts';
 import type { ActorKind, Program } from '../../state/program.ts';
+import { storesWaitWith } from '../../state/store_buffer.ts';
 import { instead, nearest } from '../diagnostics.ts';
 import { sectionWords } from '../parse/tokens.ts';
 import type { ProgramItem, Section, Word } from '../parse/tree.ts';
@@ -23,6 +24,15 @@ const single = ['kworker'] as const satisfies readonly ActorKind[];
 const namePattern = new RegExp(
   `^(?:(${[...perVcpu, ...actorsWithBlocks].join('|')})(0|[1-9][0-9]?)?|(${single.join('|')}))$`,
 );
+
+/** Threads whose stores wait where a barrier is off: they run KVM for a vCPU, or send to one. */
+const storing: readonly ActorKind[] = ['vcpu', 'timer', 'kworker', 'user', 'dev'];
+
+const drainPrefix = 'drain-';
+
+/** Is that the name of the store buffer of an actor, which only a machine without a barrier has? */
+export const isStoreBufferOf = (name: string, actors: readonly string[]): boolean =>
+  name.startsWith(drainPrefix) && actors.includes(name.slice(drainPrefix.length));
 
 /** Kind and number behind a name that an actor can have. */
 export const actorOf = (name: string): { kind: ActorKind; index: number } | undefined => {
@@ -117,12 +127,27 @@ const programsOf = (
   return programs;
 };
 
+/** The actors, and where a barrier is off their store buffers. */
+const withStoreBuffers = (
+  actors: readonly ActorConfig[],
+  machine: MachineSize,
+  switches: Readonly<Record<string, string>>,
+): readonly ActorConfig[] => {
+  if (!storesWaitWith(switches, machine.vm?.nested === true)) return actors;
+  const drains = actors.flatMap(({ name, kind }, index): ActorConfig[] =>
+    storing.includes(kind)
+      ? [{ name: `${drainPrefix}${name}`, kind: 'drain', index, program: [] }]
+      : [],
+  );
+  return [...actors, ...drains];
+};
+
 /** All actors, in the order that gives them their numbers. */
 export const actorsOf = (
   sections: readonly ProgramSection[],
   machine: MachineSize,
-  report: Report,
-): ActorConfig[] => {
+  { switches, report }: { switches: Readonly<Record<string, string>>; report: Report },
+): readonly ActorConfig[] => {
   const programs = programsOf(sections, machine, report);
   const numbers = Array.from({ length: machine.vcpus }, (_, i) => i);
   const silent = (kind: 'vcpu' | 'irq' | 'timer', index: number): ActorConfig => ({
@@ -135,13 +160,14 @@ export const actorsOf = (
   // While time stands still no timer can fire, and no work is due that was put off.
   const timed = others.some(({ kind }) => kind === 'clock');
   const worker = timed && machine.vm?.irqchip !== 'split';
-  return [
+  const actors = [
     ...numbers.map((index) => programs.get(`vcpu${index}`) ?? silent('vcpu', index)),
     ...numbers.map((index) => silent('irq', index)),
     ...(timed ? numbers.map((index) => silent('timer', index)) : []),
     ...(worker ? single.map((kind) => ({ name: kind, kind, index: 0, program: [] })) : []),
     ...others,
   ];
+  return withStoreBuffers(actors, machine, switches);
 };
 
 /** Every name that an actor of such a machine could have. */

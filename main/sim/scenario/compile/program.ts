@@ -34,6 +34,7 @@ const kindNames: Readonly<Record<ActorKind, string>> = {
   clock: 'the clock',
   timer: 'a timer',
   kworker: 'a worker of the kernel',
+  drain: 'a store buffer',
 };
 
 const allOps: readonly string[] = instructionSpecs.map((spec) => spec.op);

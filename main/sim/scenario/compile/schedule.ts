@@ -5,6 +5,7 @@ import { limits } from '../../state/limits.ts';
 import { choice, instead } from '../diagnostics.ts';
 import { placeIn } from '../parse/strings.ts';
 import type { Line, Policy, Text } from '../parse/tree.ts';
+import { isStoreBufferOf } from './actors.ts';
 import { isKnown, numberIn, type Report } from './context.ts';
 
 export const policyNames: readonly PolicySpec['kind'][] = ['round-robin', 'random'];
@@ -36,6 +37,8 @@ export const directivesOf = (lines: readonly Line[], context: ScheduleContext): 
       actor: { text },
     } = line;
     const actor = context.actors.indexOf(text);
+    // With the barrier on nothing waits in a store buffer: the line has nothing to do.
+    if (actor < 0 && isStoreBufferOf(text, context.actors)) return [];
     if (actor < 0) {
       context.report(
         line.actor,

@@ -5,6 +5,7 @@ import { helpLines } from '../../state/help/index.ts';
 import { layoutOf } from '../../state/machine.ts';
 import { actorsOf } from '../compile/actors.ts';
 import { machineOf } from '../compile/machine.ts';
+import { profileAndSwitches } from '../compile/protections.ts';
 import { type Found, findPath } from '../expression/paths.ts';
 import type { Section } from '../parse/tree.ts';
 import { parseScenario } from '../parse.ts';
@@ -27,7 +28,12 @@ export const outlineOf = (text: string): Outline => {
   const programs = tree.filter(
     (s): s is Extract<Section, { kind: 'program' }> => s.kind === 'program',
   );
-  const actors = actorsOf(programs, machine, ignore);
+  const profile = tree.find(
+    (s): s is Extract<Section, { kind: 'profile' }> => s.kind === 'profile',
+  );
+  const sets = tree.filter((s): s is Extract<Section, { kind: 'set' }> => s.kind === 'set');
+  const { switches } = profileAndSwitches(profile, sets, { overrides: {}, report: ignore });
+  const actors = actorsOf(programs, machine, { switches, report: ignore });
   return {
     layout: layoutOf({
       vcpus: machine.vcpus,

@@ -1,5 +1,6 @@
 /** Help: actors, their stacks and their programs. */
 import { Actor, Local, LoopCounter, StackFrame } from '../actor.ts';
+import { BufferedStore } from '../store_buffer.ts';
 import { helpFor } from './form.ts';
 
 export const actorHelp = [
@@ -15,6 +16,10 @@ export const actorHelp = [
     source: 'the model: repeat of the scenario language',
     by: '`skipLoops`, whoever runs the program',
   }),
+  helpFor(BufferedStore, {
+    source: 'the model: x86-TSO, main/sim/store_buffer.ts',
+    by: '`bufferStore`, for a store behind which the scenario has no barrier; `drainOldest`',
+  }),
   helpFor(
     Actor,
     { source: 'the model: main/sim/steps.ts' },
@@ -29,6 +34,10 @@ export const actorHelp = [
         '`kvm_emulate_hypercall`, of VMX instructions `skipInstruction`), between L1 and L2 ' +
         '`enterL2Registers` and `restoreL1Registers`, `takeInterrupt`, `enter_smm`, ' +
         '`kvm_vcpu_reset`; of other actors `scenarioProgram`',
+      stores: {
+        by: '`bufferStore`, for a store behind which the scenario has no barrier; `drainOldest`',
+        source: 'the model: x86-TSO, main/sim/store_buffer.ts',
+      },
       depth: 'the runner, at each call and return',
       errno: {
         by:

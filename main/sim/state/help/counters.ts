@@ -97,7 +97,7 @@ export const countersHelp = [
     RequestTimes,
     { source: 'the model: bookkeeping of the checks' },
     {
-      published: '`kvm_make_request`',
+      published: '`kvm_make_request`; without nested-pi-mb `drainOldest`',
       taken: '`kvm_check_request`; `vcpu_run` for UNBLOCK',
     },
   ),

@@ -21,10 +21,6 @@ export const vcpuHelp = [
     { source: 'struct kvm_vcpu, include/linux/kvm_host.h' },
     {
       vcpu_id: 'set at creation; the kernel: kvm_vm_ioctl_create_vcpu',
-      mode_buffered: {
-        by: '`vcpu_enter_guest` without mode-store-mb; cleared when the store reaches memory',
-        source: 'the model: the store buffer of the CPU, main/sim/kvm/x86.ts',
-      },
       mode:
         'the vCPU in `vcpu_enter_guest`; IN to EXITING also others, in ' +
         '`kvm_vcpu_exiting_guest_mode`',

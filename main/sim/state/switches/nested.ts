@@ -62,7 +62,7 @@ export const nestedSwitches = [
     since: '83c98007d9fb, v5.17',
     races: ['R31'],
     summary:
-      'a sender of a notification for L2 makes EVENT before it reads the mode of the vCPU; off, it has read the mode already',
+      'a barrier between EVENT, made by the sender of a notification for L2, and its look at the mode of the vCPU; off, pi_pending and EVENT are still in its store buffer then. A locked instruction does the same on x86',
   },
   {
     id: 'nested-pi-cached-nv',
