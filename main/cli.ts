@@ -2,7 +2,7 @@
 
 import { CommanderError } from 'commander';
 import { RecordingError } from '#db/failure.ts';
-import { Output, type Status, type Streams, status } from './cli/output.ts';
+import { commandText, Output, type Status, type Streams, status } from './cli/output.ts';
 import { programFor } from './cli/program.ts';
 import { InputError } from './input_error.ts';
 
@@ -47,16 +47,13 @@ const usageSentence = (error: CommanderError): string => {
 
 function blameOurselves(output: Output, error: unknown, args: readonly string[]): Status {
   const sentence = error instanceof Error ? error.message : String(error);
-  const repeat = ['apicscope', ...args].map(quoted).join(' ');
+  const repeat = commandText(args);
   output.say(`This is a fault of apicscope itself: ${sentence}`);
   output.say(`To repeat it: ${repeat}`);
   if (error instanceof Error && error.stack !== undefined) output.say(error.stack);
   if (output.json) output.answer({ error: sentence, repeat }, () => '');
   return status.ourFault;
 }
-
-const quoted = (word: string): string =>
-  /^[\w@%+=:,./*-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 
 /**
  * As a program. A reader that goes away (`| head`) is no fault: what it did not want is dropped.

@@ -5,12 +5,19 @@ import { directed } from '#sim/sched/policies/directed.ts';
 import { policyOf } from '#sim/sched/policies/policy_of.ts';
 import { replay } from '#sim/sched/policies/replay.ts';
 import type { Policy } from '#sim/sched/policy.ts';
-import { type PolicySpec, parseSchedule, policyText, type Schedule } from '#sim/sched/schedule.ts';
+import {
+  type PolicySpec,
+  parseSchedule,
+  policyText,
+  type Schedule,
+  type SeededKind,
+  seededPolicy,
+} from '#sim/sched/schedule.ts';
 import { ended, InputError, shortened } from './input_error.ts';
 
 export interface ChosenPolicy {
   readonly policy: Policy;
-  /** `round-robin` or `random:SEED`, if that decides the whole run */
+  /** `round-robin`, `random:SEED` or another policy's text, if that decides the whole run */
   readonly name: string | undefined;
   /** numbers from 1 of the lines of the schedule that did not get where they wanted */
   unreached(): readonly number[];
@@ -19,14 +26,16 @@ export interface ChosenPolicy {
 export interface ScheduleSettings {
   readonly schedule?: string | undefined;
   readonly seed?: number | undefined;
+  /** what the seed is given to; `random` unless given */
+  readonly policy?: SeededKind | undefined;
 }
 
 /** A seed or a schedule of the person counts before what the scenario says. */
 export function choosePolicy(
   scenario: CompiledScenario,
-  { schedule, seed }: ScheduleSettings,
+  { schedule, seed, policy: kind = 'random' }: ScheduleSettings,
 ): ChosenPolicy {
-  if (seed !== undefined) return alone({ kind: 'random', seed });
+  if (seed !== undefined) return alone(seededPolicy(kind, seed));
   if (schedule !== undefined) return following(parsed(schedule, scenario), scenario);
   if (scenario.schedule !== undefined) return following(scenario.schedule, scenario);
   if (scenario.directives.length === 0) return alone(scenario.policy ?? { kind: 'round-robin' });
@@ -49,7 +58,7 @@ function following(schedule: Schedule, scenario: CompiledScenario): ChosenPolicy
 function parsed(text: string, { actors }: CompiledScenario): Schedule {
   if (text.trim() === '') {
     throw new InputError(
-      `The schedule is empty; write ACTOR*COUNT, round-robin or random:SEED; the actors are ${actors.join(', ')}.`,
+      `The schedule is empty; write ACTOR*COUNT, round-robin, random:SEED, random-stretches:SEED or pct:SEED; the actors are ${actors.join(', ')}.`,
     );
   }
   const result = parseSchedule(text, actors);

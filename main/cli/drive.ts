@@ -2,32 +2,28 @@
 
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Outcome, Session } from '../session.ts';
+import { hearSignals } from './signals.ts';
 
 /** So long a signal may have to wait. */
 const sliceMs = 50;
-
-/** The first signal ends the run, whose recording stays whole; a second one ends the program. */
-const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
 export interface Driven {
   readonly session: Session;
   readonly outcome: Outcome;
 }
 
-/** Signals are heard before `start` makes a file. Calls `report` now and then. */
+/**
+ * The first signal ends the run, whose recording stays whole. Signals are heard before `start`
+ * makes a file. Calls `report` now and then.
+ */
 export async function drive(
   start: () => Session,
   report: (session: Session) => void,
 ): Promise<Driven> {
   let cancelled = false;
-  const cancel = (): void => {
+  const forget = hearSignals(() => {
     cancelled = true;
-    forget();
-  };
-  const forget = (): void => {
-    for (const signal of signals) process.off(signal, cancel);
-  };
-  for (const signal of signals) process.on(signal, cancel);
+  });
   let session: Session | undefined;
   try {
     session = start();

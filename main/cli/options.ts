@@ -8,6 +8,7 @@ export const asked = {
   seedMax: 0xffff_ffff,
   /** positions, steps and counts that a list may have */
   listMax: 1_000_000_000,
+  threadsMax: 64,
 } as const;
 
 /** A whole number from `min` to `max`, decimal or 0x…. */
@@ -21,6 +22,14 @@ export const whole =
 
 export const position = whole(0, asked.listMax);
 export const count = whole(1, asked.listMax);
+
+/** `A..B`: the seeds from A to B. */
+export const seeds = (text: string): { readonly from: number; readonly count: number } => {
+  const match = /^(\d{1,10})\.\.(\d{1,10})$/.exec(text);
+  const [from, to] = [Number(match?.[1]), Number(match?.[2])];
+  if (from <= to && to <= asked.seedMax) return { from, count: to - from + 1 };
+  throw new InvalidArgumentError(`It must be FIRST..LAST, seeds from 0 to ${asked.seedMax}.`);
+};
 
 /** Gathers an option that may be given more than once. */
 export const gather = (text: string, before: readonly string[] = []): readonly string[] => [

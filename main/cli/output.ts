@@ -98,3 +98,13 @@ export function table(rows: readonly (readonly Cell[])[], header?: readonly stri
 
 export const plural = (count: number, one: string, many = `${one}s`): string =>
   `${count} ${count === 1 ? one : many}`;
+
+/** Thousands apart; the runtime's own way of doing this takes 10 ms to load. */
+export const grouped = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ' ');
+
+/** The command line that gives the program these arguments. */
+export const commandText = (args: readonly string[]): string =>
+  ['apicscope', ...args].map(quoted).join(' ');
+
+const quoted = (word: string): string =>
+  /^[\w@%+=:,./*-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

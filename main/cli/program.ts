@@ -2,6 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import { Command, Option } from 'commander';
+import { depthMax, seededKinds } from '#sim/sched/schedule.ts';
 import { Library } from '../bundled.ts';
 import { libraryFolder } from '../library_folder.ts';
 import * as options from './options.ts';
@@ -132,10 +133,15 @@ function addRuns(add: Add): void {
     .addOption(
       new Option(
         '--schedule <text>',
-        'who goes when: "mm*14 vcpu0", round-robin, random:SEED',
+        'who goes when: "mm*14 vcpu0", round-robin, random:SEED, random-stretches:SEED, pct:SEED',
       ).conflicts('seed'),
     )
     .option('--seed <n>', 'choose at random', options.whole(0, options.asked.seedMax))
+    .addOption(
+      new Option('--policy <policy>', 'how the seed decides; random unless given')
+        .choices(seededKinds)
+        .conflicts('schedule'),
+    )
     .option(
       '--steps-max <n>',
       'end after this many steps',
@@ -147,6 +153,7 @@ function addRuns(add: Add): void {
     ['test R01-k4.15-buggy my.scn', 'test --all'],
     async () => (await import('./commands/test.ts')).test,
   ).option('--all', 'all bundled scenarios');
+  addSearch(add);
   add(
     'roundtrips',
     'count what a round trip into L2 costs, by how the pages of L1 are held',
@@ -166,6 +173,41 @@ function addRuns(add: Add): void {
       'the kernel of all cases; else the newest that a suite is about, and k6.13 for what cases ' +
         'say of Linux 6.16',
     );
+}
+
+function addSearch(add: Add): void {
+  add(
+    'search [scenarios...]',
+    'run scenarios under many random schedules, and tell which invariants broke',
+    [
+      'search R20-k7.0-buggy --count 1000',
+      'search my.scn --seeds 500..999 --policy pct --depth 4',
+      'search --all-twins --count 10000 --buggy-count 2000',
+    ],
+    async () => (await import('./commands/search.ts')).search,
+  )
+    .option('--all-twins', 'all bundled fixed twins, and buggy ones until they are found')
+    .option('--seeds <range>', 'the seeds of each scenario, such as 1..2000', options.seeds)
+    .addOption(
+      new Option('--count <n>', 'so many seeds of each scenario, from 0; 200 unless given')
+        .argParser(options.whole(1, options.asked.seedMax))
+        .conflicts('seeds'),
+    )
+    .option(
+      '--buggy-count <n>',
+      'at most so many seeds of a buggy twin; 2000 unless given',
+      options.whole(1, options.asked.seedMax),
+    )
+    .addOption(
+      new Option('--policy <policy>', 'how a seed decides who goes; mixed: each way in turn')
+        .choices(['mixed', ...seededKinds])
+        .default('mixed'),
+    )
+    .option('--depth <n>', 'orderings that pct looks for', options.whole(1, depthMax))
+    .option('--profile <profile>', 'the kernel, instead of the one that a scenario names')
+    .option('--set <switch=value>', 'set a protection; may be repeated', options.gatherSetting)
+    .option('--steps-max <n>', 'steps of a run', options.whole(1, options.asked.stepsMax))
+    .option('--threads <n>', 'work in so many threads', options.whole(1, options.asked.threadsMax));
 }
 
 function addRecordings(add: Add): void {

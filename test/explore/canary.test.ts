@@ -2,9 +2,10 @@
 
 import { expect, test, vi } from 'vitest';
 import type { CompiledScenario } from '#sim/scenario/compile.ts';
-import type { Policy } from '#sim/sched/policy.ts';
+import { type SeededKind, seededPolicy } from '#sim/sched/schedule.ts';
 import { defaultProfile, profileOf, profiles, switches } from '#sim/state/switches.ts';
 import { unmet } from '../../main/expectations_met.ts';
+import { runUnder } from '../../main/search/schedule_of_seed.ts';
 import {
   compileLibrary,
   compileText,
@@ -12,7 +13,6 @@ import {
   runScenario,
   scenarioText,
 } from '../sim/scenario_run.ts';
-import { inStretches, ManySchedules } from './many_schedules.ts';
 
 // Work is bounded by steps and seeds; a slow computer only takes longer.
 vi.setConfig({ testTimeout: 120_000 });
@@ -158,10 +158,9 @@ const caughtBy = (
   // Twins differ in their schedules only, which a seed replaces: one of each machine is enough.
   const machines = new Map(scenarios.map((one) => [JSON.stringify(one.config), one]));
   for (const scenario of machines.values()) {
-    const many = new ManySchedules(scenario);
     for (let seed = 0; seed < seeds; seed++) {
-      const [finding] = many.run(seed).findings;
-      if (finding !== undefined) return `${finding}: seed ${seed} of ${scenario.title}`;
+      const [finding] = runUnder(scenario, { kind: 'random', seed }).findings;
+      if (finding !== undefined) return `${finding.check}: seed ${seed} of ${scenario.title}`;
     }
   }
   return undefined;
@@ -203,11 +202,11 @@ test('the list names only settings that exist', () => {
 });
 
 /** How many of 300 random schedules find the race whose protection is off; `least` are enough. */
-const found = (id: string, least: number, policyOf?: (seed: number) => Policy): number => {
-  const many = new ManySchedules(compileText(scenarioText(id)), policyOf);
+const found = (id: string, least: number, kind: SeededKind): number => {
+  const scenario = compileText(scenarioText(id));
   let count = 0;
   for (let seed = 0; seed < 300 && count < least; seed++) {
-    if (many.run(seed).findings.length > 0) count++;
+    if (runUnder(scenario, seededPolicy(kind, seed)).findings.length > 0) count++;
   }
   return count;
 };
@@ -216,7 +215,7 @@ test.each([
   ['R10-k6.6-buggy', 30],
   ['R15-k6.6-buggy', 50],
 ])('random search finds %s in at least %i of 300 schedules', (id, least) => {
-  expect(found(id, least)).toBe(least);
+  expect(found(id, least, 'random')).toBe(least);
 });
 
 // R01 wants twenty steps of mm, then forty of the vCPU, then the rest of mm: where each step is a
@@ -226,7 +225,15 @@ test.each([
   ['R01-k5.8-buggy', 3],
   ['R01-k6.6-buggy', 5],
 ])('random stretches find %s in at least %i of 300 schedules', (id, least) => {
-  expect(found(id, least, inStretches)).toBe(least);
+  expect(found(id, least, 'random-stretches')).toBe(least);
+});
+
+// L2's pages want one actor to be held up for a long time, at two or three moments.
+test.each([
+  ['R58-gpc-v1-buggy', 5],
+  ['R78-gpc-v1-buggy', 5],
+])('random priorities find %s in at least %i of 300 schedules', (id, least) => {
+  expect(found(id, least, 'pct')).toBe(least);
 });
 
 /** The guards of these races are younger than the profile: its kernels are open to them. */
@@ -253,25 +260,4 @@ test('with every protection of its kernel each profile passes what breaks the ot
       expect([profile, id, findings.map(({ check }) => check)]).toEqual([profile, id, []]);
     }
   }
-});
-
-test('one engine for many schedules finds what an engine for each finds', () => {
-  const seen = new Set<number>();
-  for (const id of ['R10-k6.6-buggy', 'R15-k6.6-buggy', 'R15-k6.6-fixed']) {
-    const scenario = compileText(scenarioText(id));
-    const many = new ManySchedules(scenario);
-    for (let seed = 0; seed < 40; seed++) {
-      const { findings, run } = runScenario(scenario, { seed });
-      expect([id, seed, many.run(seed)]).toEqual([
-        id,
-        seed,
-        {
-          findings: findings.map(({ check, position }) => `${check} at ${position}`),
-          halt: run.halt,
-        },
-      ]);
-      seen.add(findings.length);
-    }
-  }
-  expect(seen.size).toBeGreaterThan(1);
 });

@@ -88,6 +88,8 @@ const harmless: Readonly<Record<string, string>> = {
   'main/sim/arena/views.ts: prototypes':
     'accessors by the places of words: made again whenever they are missing',
   'main/sim/checks/engine.ts: indexes': 'who reads which word, by layout: made again when missing',
+  'main/sim/sched/livelock.ts: ignoredWords':
+    'the words that only count, by layout: made again when missing',
   'main/sim/state/machine.ts: layouts':
     'layouts by dimensions: made again whenever they are missing',
   'main/sim/state/requests.ts: flagged': 'a constant table',

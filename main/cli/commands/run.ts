@@ -1,11 +1,12 @@
 // `run`: runs a scenario under all checks and tells what it came to.
 
 import { resolve } from 'node:path';
-import { shortened } from '../../input_error.ts';
+import type { SeededKind } from '#sim/sched/schedule.ts';
+import { InputError, shortened } from '../../input_error.ts';
 import { type Outcome, type RunSettings, type Session, startRun } from '../../session.ts';
 import { drive } from '../drive.ts';
 import { findingAnswer, findingText } from '../findings.ts';
-import { plural, type Status, scheduleShown, status } from '../output.ts';
+import { grouped, plural, type Status, scheduleShown, status } from '../output.ts';
 import type { Run } from '../program.ts';
 
 interface RunOptions {
@@ -14,10 +15,14 @@ interface RunOptions {
   readonly set?: Readonly<Record<string, string>>;
   readonly schedule?: string;
   readonly seed?: number;
+  readonly policy?: SeededKind;
   readonly stepsMax?: number;
 }
 
 export const run: Run<[string, RunOptions]> = async ({ output, library }, scenario, options) => {
+  if (options.policy !== undefined && options.seed === undefined) {
+    throw new InputError(`--policy ${options.policy} needs a seed: add --seed 1.`);
+  }
   const source = library.named(scenario);
   const settings: RunSettings = { ...options, switches: options.set };
   const recording = options.output === undefined ? undefined : resolve(options.output);
@@ -44,9 +49,6 @@ const answerOf = (outcome: Outcome, recording: string | undefined) => {
     ...(recording === undefined ? {} : { recording }),
   };
 };
-
-/** Thousands apart; the runtime's own way of doing this takes 10 ms to load. */
-const grouped = (value: number): string => String(value).replace(/\B(?=(\d{3})+$)/g, ' ');
 
 function textOf(outcome: Outcome, recording: string | undefined): string {
   const { steps, schedule, findings, halted, message, seconds, stepsPerSecond } = outcome;

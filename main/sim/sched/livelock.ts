@@ -3,6 +3,7 @@
  * who could do something has had a turn.
  */
 import { LOG_STRIDE } from '../arena/arena.ts';
+import type { RecordType } from '../arena/fields.ts';
 import { leavesMatching, wordsOf } from '../arena/leaves.ts';
 import type { Machine } from '../steps.ts';
 import type { Ready } from './policy.ts';
@@ -33,6 +34,20 @@ const scrambled = (word: number, value: number, factor: number): number => {
 const firstFactor = 0x85eb_ca6b;
 const secondFactor = 0xc2b2_ae35;
 
+const ignoredWords = new WeakMap<RecordType, Uint8Array>();
+
+/** For each word of the layout, 1 if it only counts; remembered, because to find out takes long. */
+const ignoredIn = (layout: RecordType): Uint8Array => {
+  const known = ignoredWords.get(layout);
+  if (known !== undefined) return known;
+  const ignored = new Uint8Array(layout.bytes >>> 2);
+  for (const leaf of counters.flatMap((glob) => leavesMatching(layout, glob))) {
+    for (let w = 0; w < wordsOf(leaf); w++) ignored[leaf.word + w * leaf.step] = 1;
+  }
+  ignoredWords.set(layout, ignored);
+  return ignored;
+};
+
 export class CycleFinder {
   readonly #ignored: Uint8Array;
   /** two sums over all words, kept up to date by the writes of each step */
@@ -50,10 +65,7 @@ export class CycleFinder {
   readonly #moved: Uint8Array;
 
   constructor({ layout, threads }: Machine) {
-    this.#ignored = new Uint8Array(layout.bytes >>> 2);
-    for (const leaf of counters.flatMap((glob) => leavesMatching(layout, glob))) {
-      for (let w = 0; w < wordsOf(leaf); w++) this.#ignored[leaf.word + w * leaf.step] = 1;
-    }
+    this.#ignored = ignoredIn(layout);
     this.#moved = new Uint8Array(threads.length);
   }
 

@@ -3,7 +3,9 @@
 import { expect, test } from 'vitest';
 import { boot } from '#sim/boot.ts';
 import { type Directive, directed } from '#sim/sched/policies/directed.ts';
+import { pct } from '#sim/sched/policies/pct.ts';
 import { random, randomSource } from '#sim/sched/policies/random.ts';
+import { randomStretches } from '#sim/sched/policies/random_stretches.ts';
 import { replay } from '#sim/sched/policies/replay.ts';
 import { roundRobin } from '#sim/sched/policies/round_robin.ts';
 import type { Policy } from '#sim/sched/policy.ts';
@@ -43,6 +45,40 @@ test('a random choice is below its bound, also with the highest seed', () => {
   const seen = new Set<number>();
   for (let i = 0; i < 2000; i++) seen.add(next(5));
   expect([...seen].sort()).toEqual([0, 1, 2, 3, 4]);
+});
+
+test('random stretches are long, end, and are the same for ever', () => {
+  const order = chosen(randomStretches(7), [0, 2, 3], 400);
+  expect(new Set(order).size).toBe(3);
+  const switches = order.filter((actor, i) => i > 0 && order[i - 1] !== actor).length;
+  expect(switches).toBeGreaterThan(5);
+  expect(switches).toBeLessThan(60);
+  expect(chosen(randomStretches(7), [0, 2, 3], 400)).toEqual(order);
+});
+
+test('a stretch ends with the actor that has to wait', () => {
+  const policy = randomStretches(1);
+  const [first = -1] = chosen(policy, [0, 1], 1);
+  expect(chosen(policy, [1 - first], 5)).toEqual(Array.from({ length: 5 }, () => 1 - first));
+});
+
+const all = machine.threads.map(({ index }) => index);
+
+test('with priorities the same actor goes until the highest falls, at as many steps as asked', () => {
+  for (let seed = 0; seed < 20; seed++) {
+    const order = chosen(pct(seed, 3), all, 350);
+    const switches = order.filter((actor, i) => i > 0 && order[i - 1] !== actor).length;
+    expect(switches).toBeLessThanOrEqual(2);
+    expect(chosen(pct(seed, 3), all, 350)).toEqual(order);
+    expect(new Set(chosen(pct(seed, 1), all, 350)).size).toBe(1);
+  }
+  expect(
+    new Set(Array.from({ length: 20 }, (_, seed) => chosen(pct(seed, 1), all, 1)[0])).size,
+  ).toBe(all.length);
+});
+
+test('an actor that goes round in circles does not hold up the others for ever', () => {
+  expect(new Set(chosen(pct(1, 1), all, 401 * all.length))).toEqual(new Set(all));
 });
 
 const migrating = { programs: { mm: [{ op: 'migrate', operands: [APIC_ACCESS_PAGE] }] } } as const;

@@ -2,7 +2,14 @@
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { parseSchedule, type Schedule, scheduleText, seedMax } from '#sim/sched/schedule.ts';
+import {
+  parseSchedule,
+  type Schedule,
+  scheduleText,
+  seededKinds,
+  seededPolicy,
+  seedMax,
+} from '#sim/sched/schedule.ts';
 
 const actors = ['vcpu0', 'vcpu1', 'irq0', 'mm', 'mm1'];
 
@@ -16,7 +23,9 @@ const schedules: fc.Arbitrary<Schedule> = fc.record({
   policy: fc.oneof(
     fc.constant(undefined),
     fc.constant({ kind: 'round-robin' } as const),
-    fc.nat(seedMax).map((seed) => ({ kind: 'random', seed }) as const),
+    fc
+      .tuple(fc.constantFrom(...seededKinds), fc.nat(seedMax), fc.integer({ min: 1, max: 16 }))
+      .map(([kind, seed, depth]) => seededPolicy(kind, seed, depth)),
   ),
 });
 
@@ -52,6 +61,9 @@ test.each<[string, string, RegExp]>([
   ['vcpu0 MM', 'MM', /neither ACTOR/],
   ['random:', 'random:', /neither ACTOR/],
   ['random:4294967296', 'random:4294967296', /at most 4294967295/],
+  ['pct:1:0', 'pct:1:0', /a depth is from 1 to 16/],
+  ['pct:1:17', 'pct:1:17', /a depth is from 1 to 16/],
+  ['random-stretches:1:3', 'random-stretches:1:3', /has a seed and nothing behind it/],
   ['round-robin mm', 'mm', /nothing may follow the policy/],
   ['random:1 random:2', 'random:2', /nothing may follow the policy/],
 ])('%j is refused at %j', (text, at, message) => {
@@ -60,6 +72,12 @@ test.each<[string, string, RegExp]>([
   const { index, length } = parsed.fault;
   expect(parsed.fault.message).toMatch(message);
   expect(text.slice(index, index + length)).toBe(at);
+});
+
+test('the usual depth of pct need not be written', () => {
+  const { policy } = { policy: { kind: 'pct', seed: 7, depth: 3 } as const };
+  expect(parseSchedule('pct:7', actors)).toEqual({ schedule: { items: [], policy } });
+  expect(scheduleText({ items: [], policy })).toBe('pct:7');
 });
 
 test('no text makes the reader throw', () => {

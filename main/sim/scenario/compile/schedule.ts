@@ -1,6 +1,13 @@
 /** The `schedule` block: directives, or the exact choices of a run. */
 import type { Directive, Goal } from '../../sched/policies/directed.ts';
-import { type PolicySpec, parseSchedule, type Schedule, seedMax } from '../../sched/schedule.ts';
+import {
+  type PolicySpec,
+  parseSchedule,
+  type Schedule,
+  seededKinds,
+  seededPolicy,
+  seedMax,
+} from '../../sched/schedule.ts';
 import { limits } from '../../state/limits.ts';
 import { choice, instead } from '../diagnostics.ts';
 import { placeIn } from '../parse/strings.ts';
@@ -8,7 +15,7 @@ import type { Line, Policy, Text } from '../parse/tree.ts';
 import { isStoreBufferOf } from './actors.ts';
 import { isKnown, numberIn, type Report } from './context.ts';
 
-export const policyNames: readonly PolicySpec['kind'][] = ['round-robin', 'random'];
+export const policyNames: readonly PolicySpec['kind'][] = ['round-robin', ...seededKinds];
 
 export interface ScheduleContext {
   readonly actors: readonly string[];
@@ -53,22 +60,21 @@ export const policyOf = (
   { name: policy, seed }: Policy,
   report: Report,
 ): PolicySpec | undefined => {
-  switch (policy.text) {
-    case 'random': {
-      if (seed === undefined) {
-        report(policy, '"random" lacks its seed; write random 1');
-        return undefined;
-      }
-      const value = numberIn(seed, { min: 0, max: seedMax, what: 'a seed' }, report);
-      return value === undefined ? undefined : { kind: 'random', seed: value };
-    }
-    case 'round-robin':
-      if (seed !== undefined) report(seed, '"round-robin" takes no number; remove it');
-      return { kind: 'round-robin' };
-    default:
-      report(policy, `there is no policy "${policy.text}"; ${instead(policy.text, policyNames)}`);
-      return undefined;
+  if (policy.text === 'round-robin') {
+    if (seed !== undefined) report(seed, '"round-robin" takes no number; remove it');
+    return { kind: 'round-robin' };
   }
+  const kind = seededKinds.find((one) => one === policy.text);
+  if (kind === undefined) {
+    report(policy, `there is no policy "${policy.text}"; ${instead(policy.text, policyNames)}`);
+    return undefined;
+  }
+  if (seed === undefined) {
+    report(policy, `"${kind}" lacks its seed; write ${kind} 1`);
+    return undefined;
+  }
+  const value = numberIn(seed, { min: 0, max: seedMax, what: 'a seed' }, report);
+  return value === undefined ? undefined : seededPolicy(kind, value);
 };
 
 export const exactScheduleOf = (

@@ -69,7 +69,7 @@ const inSchedule = (body: readonly IToken[]): Place[] => {
     if (image.startsWith('"')) continue;
     if (place === 'actor') place = image === 'then' ? 'policy' : 'goal';
     else if (place === 'goal') place = image === 'to' || image === 'through' ? 'function' : 'actor';
-    else if (place === 'policy') place = image === 'random' ? 'number' : 'actor';
+    else if (place === 'policy') place = image === 'round-robin' ? 'actor' : 'number';
     else place = 'actor';
   }
   return [{ kind: place } as Place];

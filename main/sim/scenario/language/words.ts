@@ -38,6 +38,16 @@ export const thenKeyword: KeywordDoc = { word: 'then', doc: 'what chooses after 
 export const policies: readonly KeywordDoc[] = [
   { word: 'round-robin', doc: 'each ready actor in turn, one step at a time' },
   { word: 'random', doc: 'by a generator with a seed', insert: 'random 1' },
+  {
+    word: 'random-stretches',
+    doc: 'at random, each actor for a stretch of random length',
+    insert: 'random-stretches 1',
+  },
+  {
+    word: 'pct',
+    doc: 'by random priorities, some of which fall at random steps',
+    insert: 'pct 1',
+  },
 ];
 
 export const expectKinds: readonly KeywordDoc[] = [
