@@ -12,7 +12,6 @@ const direct = 'unit tests and conformance cases ask it directly';
 
 /** What cannot be reached from a scenario yet, with the reason. */
 const notInAnyScenario: Readonly<Record<string, string>> = {
-  handle_cr: direct,
   vmx_inject_exception: direct,
 };
 

@@ -64,7 +64,9 @@ export const kvm_request_pending = (m: Machine, vcpu: number): boolean =>
 const kvm_vcpu_exiting_guest_mode = (m: Machine, vcpu: number): number => {
   m.drainStores();
   const { mode } = m.vcpu[vcpu]!;
-  if (mode === vcpuMode.IN_GUEST_MODE) setMode(m, vcpu, vcpuMode.EXITING_GUEST_MODE);
+  if (mode === vcpuMode.IN_GUEST_MODE || !m.on('kick-mode-cmpxchg')) {
+    setMode(m, vcpu, vcpuMode.EXITING_GUEST_MODE);
+  }
   return mode;
 };
 

@@ -51,6 +51,14 @@ export const switches = [
     summary: 'vcpu_enter_guest looks at requests and mode once more after mode = IN_GUEST_MODE',
   },
   {
+    id: 'kick-mode-cmpxchg',
+    values: onOff,
+    since: 'always',
+    races: ['R10'],
+    summary:
+      'whoever kicks a vCPU changes its mode only from IN_GUEST_MODE; off, EXITING_GUEST_MODE is stored whatever the mode is',
+  },
+  {
     id: 'mode-store-mb',
     values: onOff,
     since: 'always',

@@ -39,7 +39,7 @@ export const inv_rvi_matches_irr: Check = {
     'when L1 is entered with interrupt delivery and an enabled APIC, RVI is the highest vector of ' +
     'IRR, or 0; unless a sender that found APICv off is about to make it exit',
   why: 'the CPU looks at RVI alone: a vector above it is not delivered',
-  races: ['R24'],
+  races: ['R24', 'R51'],
   reads: rviReads,
   broken(m, index) {
     const vcpu = m.vcpu[index]!;

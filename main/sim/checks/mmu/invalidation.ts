@@ -29,7 +29,7 @@ export const inv_mn_count: Check = {
   summary:
     'mn_active_invalidate_count covers every interval that mmu_invalidate_in_progress counts',
   why: 'whoever looks only at the count would miss an invalidation that has begun',
-  races: ['R71'],
+  races: ['R67', 'R71'],
   reads: ['vm.mn_active_invalidate_count', 'vm.mmu_invalidate_in_progress', 'vm.spec.own_zaps'],
   broken(m) {
     const { mn_active_invalidate_count: active, mmu_invalidate_in_progress: inProgress } = m.vm;
