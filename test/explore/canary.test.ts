@@ -75,15 +75,16 @@ const seeds = 50;
 
 /**
  * Races that are open in a kernel with every protection that it has. Kernels before the caches keep
- * pages pinned: what user space puts there instead is another page (R85). Before v6.11 nobody wakes
- * a halted L2 for what L1 has posted (R37), which R75 is about as well.
+ * pages pinned: what user space puts there instead is another page (R85). Before v6.13 they map what
+ * they cannot pin (R86); before v6.11 nobody wakes a halted L2 for what L1 has posted (R37), which
+ * R75 is about as well. The OOM killer waits for nobody, whatever the kernel (R84).
  */
 const openNested = (profile: string): RegExp => {
-  if (profile === 'gpc-v4') return /^R(58|78|79|80|81|82|83)-/;
-  if (profile === 'gpc-v1') return /^R(58|78|79|80|81)-/;
+  if (profile === 'gpc-v4') return /^R(58|78|79|80|81|82|83|84-gpc-v1-running)/;
+  if (profile === 'gpc-v1') return /^R(58|78|79|80|81|84-gpc-v1-running)/;
   return profile === 'k5.8' || profile === 'k6.6'
-    ? /^R(32|58|75|76|78|79|80|81)-/
-    : /^R(58|76|78|79|80|81)-/;
+    ? /^R(32|58|75|76|78|79|80|81|84|85|86)-/
+    : /^R(58|76|78|79|80|81|84|85)-/;
 };
 
 /** Caches of L1's pages exist with the series alone: it judges their protections. */
