@@ -81,10 +81,10 @@ const seeds = 50;
  */
 const openNested = (profile: string): RegExp => {
   if (profile === 'gpc-v4') return /^R(58|78|79|80|81|82|83|84-gpc-v1-running)/;
-  if (profile === 'gpc-v1') return /^R(58|78|79|80|81|84-gpc-v1-running)/;
+  if (profile === 'gpc-v1') return /^R(58|78|79|80|81|84-gpc-v1-running|88)/;
   return profile === 'k5.8' || profile === 'k6.6'
-    ? /^R(32|58|75|76|78|79|80|81|84|85|86)-/
-    : /^R(58|76|78|79|80|81|84|85)-/;
+    ? /^R(32|58|75|76|78|79|80|81|84|85|86|88)-/
+    : /^R(58|76|78|79|80|81|84|85|88)-/;
 };
 
 /** Caches of L1's pages exist with the series alone: it judges their protections. */

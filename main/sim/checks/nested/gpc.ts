@@ -87,7 +87,9 @@ export const inv_gpc_lock_held_on_use: Check = {
   id: 'inv-gpc-lock-held-on-use',
   when: 'step',
   per: 'machine',
-  summary: 'the mapping of a cache is used only with its lock held',
+  summary:
+    'the mapping of a cache is used only with its lock held; that of an enlightened VMCS without ' +
+    'a cache, only while it leads to the page of L1',
   why: 'the notifier waits for the users of a page by their lock: without it the page goes',
   races: ['R75', 'R88'],
   reads: ['vm.spec.unlocked_gpc_uses'],
@@ -96,7 +98,7 @@ export const inv_gpc_lock_held_on_use: Check = {
     return count === 0
       ? undefined
       : violated(
-          `the mapping of a cache was used without its lock (${count} so far)`,
+          `a mapping was used that no lock of a cache kept true (${count} so far)`,
           'vm.spec.unlocked_gpc_uses',
         );
   },
