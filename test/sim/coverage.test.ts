@@ -20,7 +20,6 @@ const ofTests = 'a scenario in test/scenarios';
 /** Functions that no bundled scenario runs, and why. */
 const notInLibrary: Readonly<Record<string, string>> = {
   ...notInAnyScenario,
-  __oom_reap_task_mm: ofTests,
   getLapic: ofTests,
   handle_nmi_window: ofTests,
   handle_preemption_timer: ofTests,

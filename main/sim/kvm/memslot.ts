@@ -9,10 +9,8 @@ import {
 } from '../host/locks.ts';
 import { APIC_ACCESS_PAGE_PRIVATE_MEMSLOT } from '../state/addresses.ts';
 import { PAGE_SIZE } from '../state/machine.ts';
-import { KVM_REQ } from '../state/requests.ts';
 import { type Body, kvm, type Machine, MachineLimit } from '../steps.ts';
 import { EEXIST, EINVAL } from './errno.ts';
-import { kvm_make_all_cpus_request } from './kvm_main.ts';
 import { zapAllRoots } from './mmu/mmu.ts';
 import { zapAndFlush } from './mmu_notifier.ts';
 
@@ -96,19 +94,17 @@ const kvm_swap_active_memslots = kvm(
   },
 );
 
+/** All vCPUs have to be asked for a flush, whatever was mapped. */
 function* zapPages(m: Machine, slot: number): Body<boolean> {
   const { base_gfn, npages } = m.vm.memslot[slot]!;
-  let flush = false;
-  for (let page = 0; page < npages; page++) {
-    const zapped: boolean = yield* zapAllRoots(m, base_gfn + page);
-    flush ||= zapped;
-  }
-  return flush;
+  for (let page = 0; page < npages; page++) yield* zapAllRoots(m, base_gfn + page);
+  return true;
 }
 
 /**
  * The vCPUs leave the guest even if nothing of the slot was mapped.
- * @omits that x86 makes all roots obsolete instead of zapping the pages of the slot
+ * @omits that x86 makes all roots obsolete, and MMU_FREE_OBSOLETE_ROOTS of all vCPUs, instead of
+ * zapping the pages of the slot and TLB_FLUSH
  */
 const kvm_arch_flush_shadow_memslot = kvm(
   'arch/x86/kvm/x86.c',
@@ -116,7 +112,6 @@ const kvm_arch_flush_shadow_memslot = kvm(
     yield m.park('lock mmu_lock for write', mmuLockFree);
     write_lock_mmu(m);
     yield* zapAndFlush(m, zapPages(m, slot));
-    yield* kvm_make_all_cpus_request(m, KVM_REQ.MMU_FREE_OBSOLETE_ROOTS);
     yield m.step('unlock mmu_lock');
     write_unlock_mmu(m);
   },

@@ -47,7 +47,6 @@ interface Handler {
  */
 const handlers: readonly Handler[] = [
   { request: KVM_REQ.GET_NESTED_STATE_PAGES, handle: vmx_get_nested_state_pages },
-  { request: KVM_REQ.MMU_FREE_OBSOLETE_ROOTS },
   { request: KVM_REQ.MIGRATE_TIMER, handle: __kvm_migrate_timers },
   { request: KVM_REQ.TLB_FLUSH, handle: kvm_vcpu_flush_tlb_all },
   { request: KVM_REQ.TLB_FLUSH_CURRENT, handle: kvm_vcpu_flush_tlb_current },

@@ -114,7 +114,10 @@ export const VmSpec = record('vm_spec', 'events that checks look for', {
   held: array(HeldLocks, 'actors', 'what each actor holds'),
   slept_locked: counter('sleeping actions of an actor that held a spinning lock'),
   slept_interruptible: counter('sleeping actions of a vCPU that was about to sleep already'),
-  unlocked_gpc_uses: counter('uses of the mapping of a cache without its lock'),
+  unlocked_gpc_uses: counter(
+    'uses of a mapping that nothing kept true: of a cache without its lock, or of an enlightened ' +
+      'VMCS whose page has gone',
+  ),
   gpc_changes: counter('actors that take a cache into use or give it up'),
   gpc_refs: counter('references to frames that caches keep'),
   oom_kicks: counter('vCPUs in the guest that an invalidation which must not wait has met'),

@@ -48,7 +48,7 @@ export const inv_mapping_balance: Check = {
   summary:
     'every mapping of a page of L1 that was made and not undone is in a kvm_host_map or in a cache',
   why: 'a mapping that nobody knows is never undone: L1 can repeat that until memory is used up',
-  races: ['R61'],
+  races: ['R61', 'R73'],
   reads: [
     ...costs,
     ...mapNames.map((name) => `vcpu[*].nested.${name}.mapping`),

@@ -1,6 +1,6 @@
 /** gfn_to_pfn_cache: a cache says the truth, and whoever uses it does so under its lock. */
 
-import { INVALID_GPA } from '../../state/addresses.ts';
+import { EVMPTR_MAP_PENDING, INVALID_GPA } from '../../state/addresses.ts';
 import { type GpcView, gpcCount, gpcFields, gpcOf, gpcPath } from '../../state/gpc.ts';
 import type { MachineView } from '../../state/machine.ts';
 import type { Check, Violation } from '../check.ts';
@@ -32,12 +32,14 @@ export const inv_gpc_hpa_coherent: Check = {
   when: 'step',
   per: 'machine',
   summary:
-    'a cache that may be used has the frame that the primary page table maps, or an invalidation ' +
-    'is under way',
+    'a cache that may be used has the frame that the primary page table maps, and its mapping leads ' +
+    'there, or an invalidation is under way',
   why: 'whoever uses such a cache writes to a frame that is somebody else’s',
   races: ['R70', 'R71', 'R72', 'R73', 'R74'],
   reads: [
-    ...['active', 'valid', 'uhva', 'generation', 'pfn', 'lock.writer'].flatMap(gpcFields),
+    ...['active', 'valid', 'uhva', 'generation', 'pfn', 'khva_pfn', 'lock.writer'].flatMap(
+      gpcFields,
+    ),
     'vm.memslots_generation',
     'vm.mn_active_invalidate_count',
     'pte[*].**',
@@ -47,7 +49,13 @@ export const inv_gpc_hpa_coherent: Check = {
     return firstOf(m, (gpc, path) => {
       if (!isUsable(m, gpc)) return undefined;
       const real = frameOfHva(m, gpc.uhva);
-      if (gpc.pfn === real) return undefined;
+      if (gpc.pfn === real && gpc.khva_pfn === real) return undefined;
+      if (gpc.pfn === real) {
+        return violated(
+          `a cache is valid with pfn ${gpc.pfn}, but its mapping leads to pfn ${gpc.khva_pfn}`,
+          `${path}.khva_pfn`,
+        );
+      }
       return violated(
         `a cache is valid with pfn ${gpc.pfn}, but the primary page table has ` +
           (real < 0 ? 'no page there' : `pfn ${real}`),
@@ -87,7 +95,9 @@ export const inv_gpc_lock_held_on_use: Check = {
   id: 'inv-gpc-lock-held-on-use',
   when: 'step',
   per: 'machine',
-  summary: 'the mapping of a cache is used only with its lock held',
+  summary:
+    'the mapping of a cache is used only with its lock held; that of an enlightened VMCS without ' +
+    'a cache, only while it leads to the page of L1',
   why: 'the notifier waits for the users of a page by their lock: without it the page goes',
   races: ['R75', 'R88'],
   reads: ['vm.spec.unlocked_gpc_uses'],
@@ -96,7 +106,7 @@ export const inv_gpc_lock_held_on_use: Check = {
     return count === 0
       ? undefined
       : violated(
-          `the mapping of a cache was used without its lock (${count} so far)`,
+          `a mapping was used that no lock of a cache kept true (${count} so far)`,
           'vm.spec.unlocked_gpc_uses',
         );
   },
@@ -153,10 +163,13 @@ export const inv_gpc_progress: Check = {
   },
 };
 
-/** Who works with a context: L1 has made its vmcs12 current there. */
+/** Who works with a context: L1 has made its vmcs12 current there, or uses an enlightened one. */
 const usersOf = (m: MachineView, context: number): number[] =>
   m.vcpu
-    .filter(({ nested }) => nested.context === context && nested.current_vmptr !== INVALID_GPA)
+    .filter(({ nested: { context: own, current_vmptr, hv_evmcs_vmptr } }) => {
+      const enlightened = hv_evmcs_vmptr !== INVALID_GPA && hv_evmcs_vmptr !== EVMPTR_MAP_PENDING;
+      return own === context && (current_vmptr !== INVALID_GPA || enlightened);
+    })
     .map(({ index }) => index);
 
 const sharedContext = (m: MachineView): Violation | undefined => {
@@ -202,6 +215,7 @@ export const inv_gpc_owner: Check = {
     ...pagesOfL2Reads,
     'vcpu[*].nested.context',
     'vcpu[*].nested.current_vmptr',
+    'vcpu[*].nested.hv_evmcs_vmptr',
     'vm.nested_context[*].used',
     ...gpcFields('active'),
     ...gpcFields('vcpu'),

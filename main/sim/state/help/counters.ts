@@ -243,7 +243,9 @@ export const countersHelp = [
         '`noteChange`: raised with the change, lowered at the end of the invalidation',
       slept_locked: '`noteSleep` in what may sleep of a cache: its look-up, its mapping, its mutex',
       slept_interruptible: '`noteSleep`, the same of a thread that has said it is going to sleep',
-      unlocked_gpc_uses: '`nested_lock_pi_desc`, `nested_lock_vapic` with gpc-use-under-lock off',
+      unlocked_gpc_uses:
+        '`nested_lock_pi_desc`, `nested_lock_vapic` with gpc-use-under-lock off; ' +
+        '`noteEvmcsUse` without evmcs-gpc',
       gpc_changes:
         '`kvm_gpc_activate`, `kvm_gpc_deactivate`: raised at the start, lowered at the end',
       gpc_refs: 'raised by `publish`, lowered by `unmapOld`, both with gpc-no-pin off',

@@ -21,7 +21,7 @@ import { type Body, baseOf, kvm, type Machine } from '../../../steps.ts';
 import { kvm_vcpu_map, kvm_vcpu_unmap } from '../../host_map.ts';
 import { cacheOf, nested_gpc_lock, usesCaches, usesEvmcsCache } from './caches.ts';
 import { vmx_nested_context_clear, vmx_nested_context_load } from './context.ts';
-import { nested_lock_evmcs, nested_unlock_evmcs } from './l2_pages.ts';
+import { nested_lock_evmcs, nested_unlock_evmcs, noteEvmcsUse } from './l2_pages.ts';
 import { readGuestWord } from './vmcs12.ts';
 import { fieldValue, widthOf, writeField } from './vmcs12_fields.ts';
 
@@ -128,6 +128,7 @@ const copy_enlightened_to_vmcs12 = kvm(
   file,
   function* copy_enlightened_to_vmcs12(m: Machine, vcpu: number, pfn: number, clean: number) {
     yield m.step('copy from pfn {pfn} to vmcs12 what is not among the clean fields', pfn, clean);
+    noteEvmcsUse(m, vcpu);
     for (const field of evmcsFields) {
       if (!isCopied(field, clean)) continue;
       const { encoding, offset } = field;
@@ -147,6 +148,7 @@ function* takeEvmcs(
 ): Body<void> {
   const { nested } = m.vcpu[vcpu]!;
   yield m.step('read the clean fields; behind VMLAUNCH, or of another page, none is');
+  noteEvmcsUse(m, vcpu);
   if (fromLaunch || changed) {
     const rest = readFrame(m, pfn, evmcsOffset.CLEAN_FIELDS) & ~EVMCS_CLEAN_ALL;
     writeFrame(m, pfn, evmcsOffset.CLEAN_FIELDS, rest >>> 0);
@@ -228,6 +230,7 @@ export function* markClean(m: Machine, vcpu: number): Body<void> {
   const pfn: number = yield* nested_lock_evmcs(m, vcpu);
   if (pfn < 0) return;
   yield m.step('all fields of the enlightened VMCS are clean');
+  noteEvmcsUse(m, vcpu);
   setClean(m, pfn);
   yield* letGo(m, vcpu);
 }
@@ -236,6 +239,7 @@ const copy_vmcs12_to_enlightened = kvm(
   file,
   function* copy_vmcs12_to_enlightened(m: Machine, vcpu: number, pfn: number) {
     yield m.step('copy to pfn {pfn} what L1 wants to know of vmcs12', pfn);
+    noteEvmcsUse(m, vcpu);
     for (const { encoding, offset, toL1 } of evmcsFields) {
       if (!toL1) continue;
       const { low, high } = fieldValue(m, vcpu, encoding);

@@ -2,9 +2,11 @@
  * Pages of L1 that KVM itself reads and writes for L2: the descriptor, the virtual-APIC page, the
  * enlightened VMCS.
  */
+import { pteOf } from '../../../host/page_table.ts';
 import type { CacheName } from '../../../state/gpc.ts';
 import { mappingKind } from '../../../state/nested.ts';
 import { type Body, kvm, type Machine } from '../../../steps.ts';
+import { gfn_to_memslot, hvaInSlot } from '../../mmu/mmu.ts';
 import {
   cacheOf,
   nested_gpc_lock_if_active,
@@ -56,6 +58,18 @@ export const nested_lock_vapic = kvm(file, function* nested_lock_vapic(m: Machin
 export function* nested_unlock_vapic(m: Machine, vcpu: number): Body<void> {
   yield* unlock(m, vcpu, 'virtual_apic_cache');
 }
+
+/**
+ * Bookkeeping of the checks: KVM reads or writes the enlightened VMCS. What is mapped until L1 names
+ * another page may have become another page itself.
+ */
+export const noteEvmcsUse = (m: Machine, vcpu: number): void => {
+  if (usesEvmcsCache(m)) return;
+  const { gfn, pfn } = m.vcpu[vcpu]!.nested.hv_evmcs_map;
+  const slot = gfn_to_memslot(m, gfn);
+  const pte = slot < 0 ? undefined : m.pte[pteOf(m, hvaInSlot(m, slot, gfn))];
+  if (pte?.pfn !== pfn) m.vm.spec.unlocked_gpc_uses++;
+};
 
 /** The frame of the enlightened VMCS, −1 without one. */
 export const nested_lock_evmcs = kvm(file, function* nested_lock_evmcs(m: Machine, vcpu: number) {
