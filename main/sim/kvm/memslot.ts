@@ -11,6 +11,7 @@ import { APIC_ACCESS_PAGE_PRIVATE_MEMSLOT } from '../state/addresses.ts';
 import { PAGE_SIZE } from '../state/machine.ts';
 import { type Body, kvm, type Machine, MachineLimit } from '../steps.ts';
 import { EEXIST, EINVAL } from './errno.ts';
+import { freeTables, unlinkTables } from './mmu/mmio_spte.ts';
 import { zapAllRoots } from './mmu/mmu.ts';
 import { zapAndFlush } from './mmu_notifier.ts';
 
@@ -104,13 +105,25 @@ function* zapPages(m: Machine, slot: number): Body<boolean> {
   return flush;
 }
 
-/** @omits that x86 makes all roots obsolete instead of zapping the pages of the slot */
+/** Also the tables of EPT02, where a walk without mmu_lock can be under way in them. */
+function* zapSlot(m: Machine, slot: number, tables: { unlinked: number }): Body<boolean> {
+  const zapped: boolean = yield* zapPages(m, slot);
+  tables.unlinked = m.vm.enable_mmio_caching ? yield* unlinkTables(m) : 0;
+  return zapped || tables.unlinked !== 0;
+}
+
+/**
+ * @omits that x86 makes all roots obsolete instead of zapping the pages of the slot; tables of
+ * EPT01, and without `mmio-caching` those of EPT02, stay
+ */
 const kvm_arch_flush_shadow_memslot = kvm(
   'arch/x86/kvm/x86.c',
   function* kvm_arch_flush_shadow_memslot(m: Machine, slot: number) {
     yield m.park('lock mmu_lock for write', mmuLockFree);
     write_lock_mmu(m);
-    yield* zapAndFlush(m, zapPages(m, slot));
+    const tables = { unlinked: 0 };
+    yield* zapAndFlush(m, zapSlot(m, slot, tables));
+    yield* freeTables(m, tables.unlinked);
     yield m.step('unlock mmu_lock');
     write_unlock_mmu(m);
   },
