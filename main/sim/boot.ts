@@ -222,6 +222,7 @@ const chooseVm = (m: Machine): void => {
   vm.enable_preemption_timer = chosen.preemptionTimer;
   vm.pi_inject_timer = chosen.piInjectTimer;
   vm.hlt_in_guest = chosen.hltInGuest;
+  vm.enable_mmio_caching = chosen.mmioCaching;
   vm.mwait_in_guest = chosen.mwaitInGuest;
   vm.ioapic.successive_irq_max = chosen.ioapicStormCount;
   for (const pin of vm.ioapic.redirtbl) pin.low = redirection.MASK;

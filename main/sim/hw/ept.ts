@@ -1,6 +1,9 @@
 /** Walking and changing an EPT; the walk is the CPU's, the changes are KVM's. */
 import type { Machine } from '../steps.ts';
 
+/** No frame of L1: the MMU notifier does not find the entry. */
+const NO_GFN = 2 ** 52 - 1;
+
 /** Index of the present entry for a gfn, −1 if there is none. */
 export const spteOf = (m: Machine, root: number, gfn: number): number => {
   for (const spte of m.ept[root]!.spte) if (spte.present && spte.gfn === gfn) return spte.index;
@@ -32,6 +35,15 @@ export const mapSpte = (
   spte.l1_gfn = l1Gfn;
   spte.pfn = pfn;
   spte.writable = true;
+  if (spte.mmio) spte.mmio = false;
   spte.present = true;
   return true;
+};
+
+/** An entry with bits that no processor accepts: the frame of L1 behind it is none. */
+export const mapMmioSpte = (m: Machine, root: number, gfn: number, generation: number): void => {
+  if (!mapSpte(m, root, gfn, { pfn: -1, l1Gfn: NO_GFN })) return;
+  const spte = m.ept[root]!.spte[spteOf(m, root, gfn)]!;
+  spte.mmio = true;
+  spte.generation = generation;
 };

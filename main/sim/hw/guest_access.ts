@@ -112,7 +112,12 @@ export const guestAccess = sdm(
         vmcs.guest_physical_address = gpa;
         return exitFor(vmcs, exitReason.EPT_VIOLATION, access.write ? 2 : 1);
       }
-      cached = tlbFill(m, vcpu, gfn, m.ept[root]!.spte[index]!.pfn);
+      const entry = m.ept[root]!.spte[index]!;
+      if (entry.mmio) {
+        vmcs.guest_physical_address = gpa;
+        return exitFor(vmcs, exitReason.EPT_MISCONFIG, 0);
+      }
+      cached = tlbFill(m, vcpu, gfn, entry.pfn);
     }
     const { pfn, plain } = m.cpu[m.vcpu[vcpu]!.cpu]!.tlb[cached]!;
     yield m.step('access pfn {pfn}: the APIC-access page, or its bytes', pfn);

@@ -30,7 +30,9 @@ import {
 } from './lapic/timer.ts';
 import { kvm_lapic_get_cr8, kvm_lapic_set_tpr } from './lapic/tpr.ts';
 import { kvm_lapic_set_pv_eoi } from './lapic/vapic.ts';
-import { ept_page_fault, kvm_tdp_page_fault, RET_PF } from './mmu/mmu.ts';
+import { handle_mmio_page_fault } from './mmu/mmio_spte.ts';
+import { ept_page_fault, kvm_tdp_page_fault } from './mmu/mmu.ts';
+import { RET_PF } from './mmu/ret_pf.ts';
 import { nested_mark_vmcs12_pages_dirty } from './vmx/nested/pages.ts';
 import { nested_vmx_reflect_vmexit } from './vmx/nested/reflect.ts';
 import { vmxInstructionHandlers } from './vmx/nested/vmx_instructions.ts';
@@ -167,6 +169,17 @@ const handle_ept_violation = kvm(
   },
 );
 
+/** L2 has met an entry that says "no memory", or one that is no longer true. */
+const handle_ept_misconfig = kvm(
+  vmx,
+  function* handle_ept_misconfig(m: Machine, vcpu: number, program: Program) {
+    const { guest_physical_address: gpa } = currentVmcs(m, vcpu);
+    const result: number = yield* handle_mmio_page_fault(m, vcpu, gpa);
+    if (result === RET_PF.EMULATE) yield* x86_emulate_instruction(m, vcpu, program);
+    if (result === RET_PF.INVALID) yield* handle_ept_violation(m, vcpu, program);
+  },
+);
+
 /** A window is open: the control has done its work. */
 function* closeWindow(m: Machine, vcpu: number, control: number): Body<void> {
   yield m.step('clear control {control}: the window is open; make EVENT', control);
@@ -241,6 +254,7 @@ const kvm_vmx_exit_handlers: Readonly<Record<number, Handle>> = {
   [exitReason.APIC_ACCESS]: handle_apic_access,
   [exitReason.EOI_INDUCED]: handle_apic_eoi_induced,
   [exitReason.EPT_VIOLATION]: handle_ept_violation,
+  [exitReason.EPT_MISCONFIG]: handle_ept_misconfig,
   [exitReason.PREEMPTION_TIMER]: handle_preemption_timer,
   [exitReason.APIC_WRITE]: handle_apic_write,
 };

@@ -82,9 +82,16 @@ export const kvm_vcpu_wake_up = (m: Machine, vcpu: number): boolean => {
   return wasBlocked;
 };
 
-/** Does a maker that saw the target in `mode` have to interrupt it? */
-const needsIpi = (mode: number, wait: boolean): boolean =>
-  wait ? mode !== vcpuMode.OUTSIDE_GUEST_MODE : mode === vcpuMode.IN_GUEST_MODE;
+/**
+ * Does a maker that saw the target in `mode` have to interrupt it? Who waits does so for a target
+ * that reads page tables without a lock, too.
+ * @kvm virt/kvm/kvm_main.c: kvm_request_needs_ipi
+ */
+const needsIpi = (m: Machine, mode: number, wait: boolean): boolean => {
+  if (!wait) return mode === vcpuMode.IN_GUEST_MODE;
+  if (mode === vcpuMode.READING_SHADOW_PAGE_TABLES) return m.on('req-wait-covers-reading');
+  return mode !== vcpuMode.OUTSIDE_GUEST_MODE;
+};
 
 const noteKick = (m: Machine, vcpu: number): void => {
   const { spec, non_root } = m.vcpu[vcpu]!;
@@ -93,10 +100,24 @@ const noteKick = (m: Machine, vcpu: number): void => {
   kick.left_guest = spec.left_guest;
 };
 
-/** A maker that waited must find that each target it found in the guest has left since. */
+const noteWalk = (m: Machine, vcpu: number): void => {
+  const { spec } = m.vcpu[vcpu]!;
+  const kick = spec.kick[m.current]!;
+  kick.walking = true;
+  kick.walks = spec.walks;
+};
+
+/**
+ * A maker that waited must find that each target it found in the guest has left since, and that
+ * each that it found in a walk of page tables is through with it.
+ */
 const noteAcks = (m: Machine, mask: number): void => {
   for (const { spec, cpu } of m.vcpu) {
     const kick = spec.kick[m.current]!;
+    if (kick.walking) {
+      kick.walking = false;
+      if (spec.walks === kick.walks) m.vm.spec.unacked_waits++;
+    }
     const interrupted = cpu >= 0 && (mask & (1 << cpu)) !== 0;
     if (interrupted && kick.in_guest && spec.left_guest === kick.left_guest) {
       m.vm.spec.unacked_waits++;
@@ -132,18 +153,19 @@ function* requestOf(m: Machine, request: Asked, vcpus: number): Body<boolean> {
       }
     }
     yield m.step('mode of vCPU {target}: IN_GUEST_MODE becomes EXITING_GUEST_MODE', target);
-    if (
-      needsIpi(kvm_vcpu_exiting_guest_mode(m, target), wait) &&
-      vcpu.cpu >= 0 &&
-      !isOwnThread(m, target)
-    ) {
+    const mode = kvm_vcpu_exiting_guest_mode(m, target);
+    if (wait && mode === vcpuMode.READING_SHADOW_PAGE_TABLES) noteWalk(m, target);
+    if (needsIpi(m, mode, wait) && vcpu.cpu >= 0 && !isOwnThread(m, target)) {
       noteKick(m, target);
       mask |= 1 << vcpu.cpu;
     } else {
       vcpu.spec.makers_in_flight--;
     }
   }
-  if (mask === 0) return false;
+  if (mask === 0) {
+    if (wait) noteAcks(m, mask);
+    return false;
+  }
   yield* smp_call_function_many(m, mask, wait);
   for (const vcpu of m.vcpu) {
     if (vcpu.cpu >= 0 && (mask & (1 << vcpu.cpu)) !== 0) vcpu.spec.makers_in_flight--;

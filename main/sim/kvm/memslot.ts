@@ -11,6 +11,7 @@ import { APIC_ACCESS_PAGE_PRIVATE_MEMSLOT } from '../state/addresses.ts';
 import { PAGE_SIZE } from '../state/machine.ts';
 import { type Body, kvm, type Machine, MachineLimit } from '../steps.ts';
 import { EEXIST, EINVAL } from './errno.ts';
+import { freeTables, unlinkTables } from './mmu/mmio_spte.ts';
 import { zapAllRoots } from './mmu/mmu.ts';
 import { zapAndFlush } from './mmu_notifier.ts';
 
@@ -94,24 +95,31 @@ const kvm_swap_active_memslots = kvm(
   },
 );
 
-/** All vCPUs have to be asked for a flush, whatever was mapped. */
-function* zapPages(m: Machine, slot: number): Body<boolean> {
+/**
+ * Zaps the pages of the slot, and takes the tables off EPT02, where a walk without mmu_lock can be
+ * under way. All vCPUs have to be asked for a flush, whatever was mapped.
+ */
+function* zapSlot(m: Machine, slot: number, tables: { unlinked: number }): Body<boolean> {
   const { base_gfn, npages } = m.vm.memslot[slot]!;
   for (let page = 0; page < npages; page++) yield* zapAllRoots(m, base_gfn + page);
+  tables.unlinked = m.vm.enable_mmio_caching ? yield* unlinkTables(m) : 0;
   return true;
 }
 
 /**
  * The vCPUs leave the guest even if nothing of the slot was mapped.
  * @omits that x86 makes all roots obsolete, and MMU_FREE_OBSOLETE_ROOTS of all vCPUs, instead of
- * zapping the pages of the slot and TLB_FLUSH
+ * zapping the pages of the slot and TLB_FLUSH; tables of EPT01, and without `mmio-caching` those of
+ * EPT02, stay
  */
 const kvm_arch_flush_shadow_memslot = kvm(
   'arch/x86/kvm/x86.c',
   function* kvm_arch_flush_shadow_memslot(m: Machine, slot: number) {
     yield m.park('lock mmu_lock for write', mmuLockFree);
     write_lock_mmu(m);
-    yield* zapAndFlush(m, zapPages(m, slot));
+    const tables = { unlinked: 0 };
+    yield* zapAndFlush(m, zapSlot(m, slot, tables));
+    yield* freeTables(m, tables.unlinked);
     yield m.step('unlock mmu_lock');
     write_unlock_mmu(m);
   },

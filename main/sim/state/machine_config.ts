@@ -41,6 +41,8 @@ export interface VmConfig {
   readonly minTimerPeriodUs: number;
   /** IOAPIC_SUCCESSIVE_IRQ_MAX_COUNT */
   readonly ioapicStormCount: number;
+  /** module parameter mmio_caching of kvm */
+  readonly mmioCaching: boolean;
   /** module parameters preemption_timer, pi_inject_timer, enable_ipiv */
   readonly preemptionTimer: boolean;
   readonly piInjectTimer: boolean;
@@ -73,6 +75,7 @@ export const usualVm: VmConfig = {
   piInjectTimer: false,
   ipiv: false,
   hltInGuest: false,
+  mmioCaching: false,
   mwaitInGuest: false,
   td: false,
 };

@@ -29,6 +29,8 @@ export const Spte = record('spte', 'a leaf entry of an EPT', {
   l1_gfn: u64({ as: 'gfn' }, 'frame number in the memory of L1: what the MMU notifier zaps by'),
   pfn: pfn('host frame'),
   writable: flag('writes are allowed'),
+  mmio: flag('there is no memory: bits are set with which every access is an EPT misconfiguration'),
+  generation: counter('of such an entry: memslots_generation when it was made'),
 });
 
 export const EptRoot = record('ept_root', 'an extended page table', {
@@ -36,6 +38,7 @@ export const EptRoot = record('ept_root', 'an extended page table', {
   invalid: flag('the root is obsolete and must not be used for new entries'),
   refcount: counter('vCPUs that hold the root'),
   eptp12: u64({ as: 'gpa' }, 'all ones: EPT01; else the EPTP of L1 that this EPT02 shadows'),
+  tables_freed: counter('tables of this EPT02 that were given back with a change of memslots'),
   spte: array(Spte, 'pages', 'the entries'),
 });
 

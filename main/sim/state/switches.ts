@@ -83,6 +83,14 @@ export const switches = [
       'kvm_check_request clears the bit before the handler runs, so that a request made meanwhile survives',
   },
   {
+    id: 'req-wait-covers-reading',
+    values: onOff,
+    since: 'v4.12 era (unverified)',
+    races: ['R17'],
+    summary:
+      'who makes a request and waits does so for a vCPU that reads shadow page tables without a lock, too; off, only for one in the guest',
+  },
+  {
     id: 'noslot-apic-in-l2',
     values: onOff,
     since: 'always in the trees read',

@@ -97,6 +97,8 @@ export const KickTime = record(
   {
     in_guest: flag('the vCPU was in non-root mode'),
     left_guest: counter('value of left_guest of the vCPU'),
+    walking: flag('the vCPU was reading page tables without mmu_lock, and the maker waits'),
+    walks: counter('value of walks of the vCPU'),
     undecided: flag('it has made a request and has not decided yet whether to interrupt the vCPU'),
     level: flag('the interrupt that it gave the vCPU last was level-triggered'),
   },
@@ -107,6 +109,7 @@ export const VcpuSpec = record('vcpu_spec', 'events that checks look for', {
   makers_in_flight: s32('makers between setting a request bit and deciding about the kick'),
   in_reload: flag('the vCPU is inside vmx_set_apic_access_page_addr, or about to be'),
   left_guest: counter('times that the vCPU left non-root mode'),
+  walks: counter('walks of page tables without mmu_lock that have ended'),
   exits_while_run_pending: counter('exits to L1 before the committed entry took place'),
   extints_lost: counter('ExtINTs that were taken and could not be given to L1 or L2'),
   block_ebusy: counter('events of a halted L2 that had to wait: KVM warns (block-ignore-ebusy)'),

@@ -192,6 +192,9 @@ export const Vm = record('kvm', 'struct kvm, struct kvm_arch', {
   ),
   min_timer_period_us: counter('module parameter: shorter periods of the APIC timer are stretched'),
   mwait_in_guest: flag('KVM_X86_DISABLE_EXITS_MWAIT'),
+  enable_mmio_caching: flag(
+    'module parameter mmio_caching: an access of L2 to what is no memory leaves an entry in EPT02',
+  ),
   hlt_in_guest: flag('KVM_X86_DISABLE_EXITS_HLT'),
   x2apic_cpuid: flag('the guest sees x2APIC in CPUID'),
   tsc_deadline_cpuid: flag('the guest sees the TSC-deadline timer in CPUID'),

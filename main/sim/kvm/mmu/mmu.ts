@@ -28,6 +28,8 @@ import { EFAULT } from '../errno.ts';
 import { kvm_make_all_cpus_request } from '../kvm_main.ts';
 import { mmu_invalidate_retry_gfn } from '../mmu_invalidate.ts';
 import { kvm_release_page_dirty } from '../pages.ts';
+import { installMmioSpte } from './mmio_spte.ts';
+import { RET_PF } from './ret_pf.ts';
 
 const file = 'arch/x86/kvm/mmu/mmu.c';
 
@@ -83,9 +85,6 @@ export const hvaInSlot = (m: Machine, slot: number, gfn: number): number => {
   const { userspace_addr, base_gfn } = m.vm.memslot[slot]!;
   return userspace_addr + (gfn - base_gfn) * PAGE_SIZE;
 };
-
-/** What became of an EPT violation. @kvm arch/x86/kvm/mmu/mmu_internal.h: RET_PF_* */
-export const RET_PF = { RETRY: 0, EMULATE: 1, FIXED: 2 } as const;
 
 /** Is APICv on for the VM? @kvm arch/x86/kvm/x86.c: kvm_apicv_activated */
 export const kvm_apicv_activated = (m: Machine): boolean => !m.vm.apicv_inhibit_reasons.any();
@@ -154,7 +153,11 @@ function* resolve(m: Machine, vcpuIndex: number, gfn: number, l1Gfn: number): Bo
   const seq = m.vm.mmu_invalidate_seq;
   const pfn: number = yield* faultinPfn(m, vcpuIndex, l1Gfn, seq);
   if (pfn === -1 - NOT_MAPPED) return -EFAULT;
-  if (pfn < 0) return -1 - pfn;
+  if (pfn < 0) {
+    const emulated = pfn === -1 - RET_PF.EMULATE && m.vcpu[vcpuIndex]!.guest_mode;
+    if (emulated && m.vm.enable_mmio_caching) yield* installMmioSpte(m, vcpuIndex, gfn);
+    return -1 - pfn;
+  }
 
   yield m.park('lock mmu_lock for read', mmuLockReadable);
   read_lock_mmu(m);

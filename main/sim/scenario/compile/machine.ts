@@ -26,6 +26,7 @@ export interface MachineKey {
     | 'pi-inject-timer'
     | 'hlt-in-guest'
     | 'mwait-in-guest'
+    | 'mmio-caching'
     | 'ipiv'
     | 'td'
     | 'slot-pages'
@@ -157,6 +158,14 @@ export const machineKeys: readonly MachineKey[] = [
     values: ['on', 'off'],
     usual: 'off',
     doc: 'KVM_X86_DISABLE_EXITS_HLT: a guest that halts stays on its CPU',
+  },
+  {
+    key: 'mmio-caching',
+    values: ['on', 'off'],
+    usual: 'off',
+    doc:
+      'module parameter mmio_caching: what is no memory for L2 leaves an entry in its EPT, so that ' +
+      'the next access is an EPT misconfiguration; a real kernel has it on',
   },
   {
     key: 'mwait-in-guest',
@@ -410,6 +419,7 @@ const wordsOfVm: readonly (readonly [MachineKey['key'], string, Partial<VmConfig
   ['preemption-timer', 'on', { preemptionTimer: true }],
   ['pi-inject-timer', 'on', { piInjectTimer: true }],
   ['hlt-in-guest', 'on', { hltInGuest: true }],
+  ['mmio-caching', 'on', { mmioCaching: true }],
   ['mwait-in-guest', 'on', { mwaitInGuest: true }],
   ['ipiv', 'on', { ipiv: true }],
   ['x2apic-ids', '32bit', { x2apic32bitIds: true }],

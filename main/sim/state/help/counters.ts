@@ -123,6 +123,7 @@ export const countersHelp = [
         'set by `kvm_check_request` as it takes APIC_PAGE_RELOAD, cleared by ' +
         '`kvm_vcpu_reload_apic_access_page`',
       left_guest: '`leaveGuest`',
+      walks: '`walk_shadow_page_lockless_end`',
       exits_while_run_pending: '`__nested_vmx_vmexit`',
       extints_lost: '`vmx_check_nested_events`, of an ExtINT that it took before it could exit',
       block_ebusy: '`vcpu_block`, with block-ignore-ebusy off',

@@ -73,9 +73,11 @@ export const hostHelp = [
     { source: 'leaf SPTE, arch/x86/kvm/mmu/spte.h; SDM 29.3.2', by: faults },
     {
       present:
-        `set by ${faults}; cleared by \`kvm_tdp_mmu_unmap_gfn_range\`, and by ` +
+        `set by ${faults}; cleared by \`unlinkTables\`, \`kvm_tdp_mmu_unmap_gfn_range\`, and by ` +
         '`kvm_mmu_load` that takes an old root',
       gfn: faults,
+      mmio: '`mapMmioSpte`, for an access of L2 that is emulated; `mapSpte`',
+      generation: '`mapMmioSpte`',
       l1_gfn: {
         by: faults,
         source: 'the model: sp->gfn of the shadowed page, arch/x86/kvm/mmu/mmu_internal.h',
@@ -86,6 +88,7 @@ export const hostHelp = [
     EptRoot,
     { source: 'struct kvm_mmu_page, arch/x86/kvm/mmu/mmu_internal.h', by: '`kvm_mmu_load`' },
     {
+      tables_freed: '`freeTables`, as a memslot goes or moves',
       refcount: {
         by: 'raised by `kvm_mmu_load`, lowered by `freeGuestRoot`',
         source: 'root_count of struct kvm_mmu_page, arch/x86/kvm/mmu/mmu_internal.h',

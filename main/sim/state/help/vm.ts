@@ -103,6 +103,10 @@ export const vmHelp = [
         by: 'set at creation; the kernel: KVM_CAP_X86_DISABLE_EXITS',
         source: arch,
       },
+      enable_mmio_caching: {
+        by: 'set at creation, from the scenario',
+        source: 'module parameter mmio_caching of kvm, arch/x86/kvm/mmu/spte.c',
+      },
       hlt_in_guest: { by: 'set at creation; the kernel: KVM_CAP_X86_DISABLE_EXITS', source: arch },
       x2apic_cpuid: {
         by: 'set at creation; the kernel: KVM_SET_CPUID2',
