@@ -258,8 +258,22 @@ test.each([
 
 /** The guards of these races are younger than the profile: its kernels are open to them. */
 const openIn: Readonly<Record<string, readonly string[]>> = {
-  'k5.8': ['R24', 'R31', 'R35', 'R37', 'R46', 'R47', 'R49', 'R50', 'R51', 'R52', 'R59', 'R67'],
-  'k6.6': ['R36', 'R37', 'R47', 'R50', 'R51'],
+  'k5.8': [
+    'R24',
+    'R31',
+    'R34',
+    'R35',
+    'R37',
+    'R46',
+    'R47',
+    'R49',
+    'R50',
+    'R51',
+    'R52',
+    'R59',
+    'R67',
+  ],
+  'k6.6': ['R34', 'R36', 'R37', 'R47', 'R50', 'R51'],
   'k6.13': ['R50', 'R51'],
   // The series stands on k6.13.
   'gpc-v1': ['R50', 'R51'],

@@ -138,6 +138,8 @@ test('an ExtINT that need not wait ends L2', () => {
   });
   check(m);
   expect(vmcs12(m).vm_exit_intr_info).toBe(INTR_INFO_VALID + 0x30);
+  // Of those that were taken none is missing.
+  expect(m.vcpu[0]!.spec.extints).toBe(0);
 });
 
 const withNotification = (wishes: L2Wishes, lay: (m: Machine) => void = () => undefined) => {

@@ -14,14 +14,14 @@ import {
 } from '#sim/kvm/vmx/nested/posted.ts';
 import { prepare_vmcs02_early } from '#sim/kvm/vmx/nested/prepare.ts';
 import { nested_vmx_enter_non_root_mode } from '#sim/kvm/vmx/nested/run.ts';
-import { __nested_vmx_vmexit } from '#sim/kvm/vmx/nested/vmexit.ts';
+import { __nested_vmx_vmexit, exitTo, NO_EXIT } from '#sim/kvm/vmx/nested/vmexit.ts';
 import { vmx_deliver_interrupt } from '#sim/kvm/vmx/posted_intr.ts';
 import { APIC_PROCPRI } from '#sim/state/apicdef.ts';
 import { gpcOf } from '#sim/state/gpc.ts';
 import { mappingKind } from '#sim/state/nested.ts';
 import { KVM_REQ } from '#sim/state/requests.ts';
 import { hostVector, kvmExit, loadedVmcs, taskState, vcpuMode } from '#sim/state/vcpu.ts';
-import { pinControl } from '#sim/state/vmcs.ts';
+import { exitReason, pinControl } from '#sim/state/vmcs.ts';
 import { type Machine, scenarioActor } from '#sim/steps.ts';
 import { compileLibrary } from '../scenario_run.ts';
 import { begin, byHand, complete, goOn, goTo } from '../small_machine.ts';
@@ -201,6 +201,38 @@ test('R38: so is one that the exit finds unprocessed', () => {
     [true, false],
     [false, true],
   ]);
+});
+
+test('R38: it is lost only if the CPU has left ON set, and only an exit to L1 loses it', () => {
+  const lost = (lay: (m: Machine) => void, reason: number = exitReason.VMCALL) => {
+    const m = l2Machine();
+    byHand(m, () => {
+      m.vcpu[0]!.vmcs02.pin_based_vm_exec_control.set(pinControl.POSTED_INTR);
+    });
+    lay(m);
+    complete(m, 'vcpu0', () => __nested_vmx_vmexit(m, 0, exitTo(reason)));
+    return m.vcpu[0]!.spec.notifications_lost;
+  };
+  const posted = (m: Machine) => post(m, 0x61);
+  const notified = (m: Machine) => {
+    posted(m);
+    notify(m);
+  };
+  expect([lost(notified), lost(posted), lost(notify), lost(notified, NO_EXIT)]).toEqual([
+    1, 0, 0, 0,
+  ]);
+});
+
+test('R34: an L2 without posted interrupts has no notification vector, since v6.12', () => {
+  const vector = (value: string) => {
+    const m = l2Machine({ switches: { 'nested-nv-invalidated': value } });
+    byHand(m, () => {
+      m.vcpu[0]!.nested.cached_vmcs12.pin_based_vm_exec_control.clear(pinControl.POSTED_INTR);
+    });
+    complete(m, 'vcpu0', () => prepare_vmcs02_early(m, 0));
+    return m.vcpu[0]!.nested.posted_intr_nv;
+  };
+  expect([vector('off'), vector('on')]).toEqual([NV, -1]);
 });
 
 test('R38: the next L2 keeps what its sender will take for delivered', () => {

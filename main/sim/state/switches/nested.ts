@@ -73,6 +73,14 @@ export const nestedSwitches = [
       'a sender compares its vector with the copy in posted_intr_nv; off, it reads vmcs12, which only the thread of the vCPU may touch',
   },
   {
+    id: 'nested-nv-invalidated',
+    values: onOff,
+    since: '1ed0f119c5ff, v6.12 cycle',
+    races: ['R34'],
+    summary:
+      'an entry into an L2 without posted interrupts sets posted_intr_nv to −1; off, the vector of an earlier entry stays',
+  },
+  {
     id: 'nv-irq-morph',
     values: ['at-exit-injection', 'at-entry', 'off'],
     since: 'at-entry 25bb2cf97139 (v5.10); at-exit-injection 6e0b456547f4 (v6.12 cycle)',

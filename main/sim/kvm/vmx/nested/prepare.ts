@@ -108,7 +108,8 @@ export const prepare_vmcs02_early = kvm(
     yield m.step('pi_pending = false; posted_intr_nv as vmcs12 says');
     const posted = vmcs12.pin_based_vm_exec_control.has(pinControl.POSTED_INTR);
     forgetNotification(m, vcpu, posted);
-    nested.posted_intr_nv = posted ? vmcs12.posted_intr_nv : -1;
+    if (posted) nested.posted_intr_nv = vmcs12.posted_intr_nv;
+    else if (m.on('nested-nv-invalidated')) nested.posted_intr_nv = -1;
     yield m.step('VMWRITE the controls of vmcs02');
     vmcs02.pin_based_vm_exec_control.setWord(0, pinControls(m, vcpu));
     nested.l1_tpr_threshold = -1;
