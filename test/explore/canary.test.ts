@@ -86,7 +86,8 @@ const seeds = 50;
 
 /**
  * Races that are open in a kernel with every protection that it has. Kernels before the caches keep
- * pages pinned: what user space puts there instead is another page (R85).
+ * pages pinned: what user space puts there instead is another page (R85), and what an entry that
+ * fails has mapped stays so (R61).
  */
 const openNested = (profile: string): RegExp => {
   if (profile.startsWith('gpc')) return /^R(58|78|79)-/;
