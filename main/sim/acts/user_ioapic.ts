@@ -2,6 +2,7 @@
  * The IOAPIC of user space (irqchip split): its pins are routes of KVM, which sends for it and
  * tells it of EOIs.
  */
+import { ioapicLockFree } from '../host/locks.ts';
 import {
   IOAPIC_REG_REDIRECTION,
   IOAPIC_REG_SELECT,
@@ -29,8 +30,24 @@ const msiOf = (low: number, high: number): Msi | undefined => {
   return { address_lo: addressOf(low, high >>> 24), address_hi: 0, data };
 };
 
+/**
+ * User space serializes its IOAPIC. KVM does not: it has all vCPUs scan the new routes while a
+ * sender may be on its way by an old one, whose EOI would then be unknown to the vCPU that gets it.
+ */
+function* locked(m: Machine, body: Body<void>): Body<void> {
+  yield m.park('user space: take the lock of its IOAPIC', ioapicLockFree);
+  m.vm.ioapic.lock = m.current + 1;
+  yield* body;
+  yield m.step('user space: release the lock of its IOAPIC');
+  m.vm.ioapic.lock = 0;
+}
+
 /** An entry is programmed: the route of the pin follows, if there was one or is one now. */
 export function* programRoute(m: Machine, pin: number, low: number, high: number): Body<void> {
+  yield* locked(m, changeRoute(m, pin, low, high));
+}
+
+function* changeRoute(m: Machine, pin: number, low: number, high: number): Body<void> {
   const entry = m.vm.ioapic.redirtbl[pin]!;
   yield m.step('user space: redirection entry of pin {pin}: {low}, {high}', pin, low, high);
   entry.low = low & ~redirection.REMOTE_IRR;
@@ -91,19 +108,22 @@ const takeToSend = (m: Machine, pin: number): boolean => {
   return true;
 };
 
+function* changeLine(m: Machine, pin: number, level: boolean): Body<void> {
+  yield m.step('user space: line of pin {pin}: {level}; is it to be sent?', pin, level ? 1 : 0);
+  m.vm.irq_routing[pin]!.line = level;
+  if (takeToSend(m, pin)) yield* kvm_set_irq(m, pin, 1);
+}
+
 /** The line of a pin changes. */
 export const setUserLine = scenarioActor(function* setUserLine(
   m: Machine,
   pin: number,
   level: boolean,
 ) {
-  yield m.step('user space: line of pin {pin}: {level}; is it to be sent?', pin, level ? 1 : 0);
-  m.vm.irq_routing[pin]!.line = level;
-  if (takeToSend(m, pin)) yield* kvm_set_irq(m, pin, 1);
+  yield* locked(m, changeLine(m, pin, level));
 });
 
-/** KVM_EXIT_IOAPIC_EOI: every pin with the vector is armed again, and sent if its line is up. */
-export const userIoapicEoi = scenarioActor(function* userIoapicEoi(m: Machine, vector: number) {
+function* armAgain(m: Machine, vector: number): Body<void> {
   for (const route of m.vm.irq_routing) {
     const { index, data } = route;
     if (!route.used || (data & LEVEL) === 0 || (data & redirection.VECTOR) !== vector) continue;
@@ -111,4 +131,9 @@ export const userIoapicEoi = scenarioActor(function* userIoapicEoi(m: Machine, v
     route.remote_irr = false;
     if (takeToSend(m, index)) yield* kvm_set_irq(m, index, 1);
   }
+}
+
+/** KVM_EXIT_IOAPIC_EOI: every pin with the vector is armed again, and sent if its line is up. */
+export const userIoapicEoi = scenarioActor(function* userIoapicEoi(m: Machine, vector: number) {
+  yield* locked(m, armAgain(m, vector));
 });

@@ -26,7 +26,7 @@ export const RtcVector = record('rtc_vector', 'what an RTC interrupt was to one 
 });
 
 export const Ioapic = record('kvm_ioapic', 'the IOAPIC, in KVM or in user space', {
-  lock: s32('the actor that holds the spinlock plus 1, 0 for none'),
+  lock: s32('the actor that holds the lock plus 1, 0 for none'),
   ioregsel: u32('the register that the window shows'),
   id: u32('ID register, bits 27:24 of it'),
   irr: bits(32, { as: 'dec' }, 'pins with an interrupt that waits to be sent'),

@@ -13,6 +13,7 @@ import type { MachineView } from '#sim/state/machine.ts';
 import { KVM_REQ } from '#sim/state/requests.ts';
 import { profiles } from '#sim/state/switches.ts';
 import { taskState } from '#sim/state/vcpu.ts';
+import { irqchipMode } from '#sim/state/vm.ts';
 import type { Machine } from '#sim/steps.ts';
 import { compileText, libraryIds, runScenario, scenarioText } from '../scenario_run.ts';
 import { begin, byHand, goOn, goTo, smallMachine } from '../small_machine.ts';
@@ -106,6 +107,19 @@ test('inv-range-covers breaks while an invalidation is in progress without a ran
   m.vm.mmu_invalidate_range_start = INVALID_GFN;
   m.vm.mmu_invalidate_range_end = INVALID_GFN;
   expect(brokenOn(check, m)).toBe(true);
+});
+
+test('inv-eoi-reaches-ioapic speaks of the routes of an IOAPIC in user space as well', () => {
+  const m = smallMachine();
+  m.vm.irqchip_mode = irqchipMode.SPLIT;
+  const route = m.vm.irq_routing[10]!;
+  route.used = true;
+  route.data = 0x8061;
+  expect(brokenOn(checkOf('inv-eoi-reaches-ioapic'), m)).toBe(false);
+  route.remote_irr = true;
+  expect(brokenOn(checkOf('inv-eoi-reaches-ioapic'), m)).toBe(true);
+  m.vcpu[0]!.apic.isr.set(0x61);
+  expect(brokenOn(checkOf('inv-eoi-reaches-ioapic'), m)).toBe(false);
 });
 
 test('inv-apic-map-fresh breaks on a calculation that began again for nobody', () => {

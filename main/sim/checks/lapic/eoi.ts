@@ -34,29 +34,51 @@ const isUnderWay = (m: MachineView, vector: number): boolean =>
 
 const isFixed = (low: number): boolean => (low & redirection.DELIVERY_MODE) <= APIC_DM_LOWEST;
 
+/** A pin of KVM's IOAPIC, or a route of one in user space. */
+interface Pin {
+  /** bits 31:0 of its entry, or the data of its MSI: the same where they matter here */
+  readonly low: number;
+  readonly waits: boolean;
+  readonly field: string;
+}
+
+const pinOf = (m: MachineView, index: number): Pin => {
+  if (m.vm.irqchip_mode === irqchipMode.SPLIT) {
+    const { used, data, remote_irr } = m.vm.irq_routing[index]!;
+    const waits = used && remote_irr && (data & redirection.LEVEL) !== 0;
+    return { low: data, waits, field: `vm.irq_routing[${index}].remote_irr` };
+  }
+  const { low } = m.vm.ioapic.redirtbl[index]!;
+  const waits = (low & redirection.REMOTE_IRR) !== 0;
+  return { low, waits, field: `vm.ioapic.redirtbl[${index}].low` };
+};
+
 export const inv_eoi_reaches_ioapic: Check = {
   id: 'inv-eoi-reaches-ioapic',
   when: 'quiet',
   per: 'machine',
   summary:
-    'a pin of the IOAPIC whose remote IRR is set has its vector requested or in service on some vCPU',
+    'a pin of the IOAPIC, in KVM or in user space, whose remote IRR is set has its vector ' +
+    'requested or in service on some vCPU',
   why: 'the IOAPIC waits for an EOI that has been: the line is dead',
   races: ['R62', 'R64'],
   reads: [
     'vm.irqchip_mode',
     'vm.ioapic.redirtbl[*].low',
+    'vm.irq_routing[*].*',
     'vcpu[*].apic.irr',
     'vcpu[*].apic.isr',
     'vcpu[*].pi_desc.pir',
   ],
   broken(m) {
-    if (m.vm.irqchip_mode !== irqchipMode.KERNEL) return undefined;
-    for (const { index, low } of m.vm.ioapic.redirtbl) {
+    if (m.vm.irqchip_mode === irqchipMode.NONE) return undefined;
+    for (const { index: pin } of m.vm.ioapic.redirtbl) {
+      const { low, waits, field } = pinOf(m, pin);
       const vector = low & redirection.VECTOR;
-      if ((low & redirection.REMOTE_IRR) === 0 || !isFixed(low) || isUnderWay(m, vector)) continue;
+      if (!waits || !isFixed(low) || isUnderWay(m, vector)) continue;
       return violated(
-        `pin ${index} waits for the EOI of vector ${hex(vector)}, which no vCPU has pending`,
-        `vm.ioapic.redirtbl[${index}].low`,
+        `pin ${pin} waits for the EOI of vector ${hex(vector)}, which no vCPU has pending`,
+        field,
       );
     }
     return undefined;

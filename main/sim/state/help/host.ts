@@ -45,12 +45,12 @@ export const hostHelp = [
     { source: 'pte_t of the VMM process, include/linux/pgtable.h' },
     {
       used: {
-        by: 'set at creation; cleared by `vm_munmap`',
+        by: 'set at creation, and by `mmap_region`; cleared by `vm_munmap`',
         source: 'the model: vm_area_struct and its pte_t in one, main/sim/host/page_table.ts',
       },
-      hva: 'set at creation; the kernel: user space maps it',
+      hva: 'set at creation, and by `mmap_region`; the kernel: user space maps it',
       pfn:
-        '`get_user_pages_unlocked`, `remove_migration_pte`; none by `zapPage`: ' +
+        '`get_user_pages_unlocked`, `remove_migration_pte`; none by `mmap_region` and `zapPage`: ' +
         'madvise, the OOM killer, and a mapping in the place of another',
       present:
         'set by `get_user_pages_unlocked` and `remove_migration_pte`; cleared by ' +
@@ -61,7 +61,7 @@ export const hostHelp = [
           '`zap_page_range_single` and `vm_munmap` leave it clear',
         source: 'make_writable_migration_entry(), include/linux/swapops.h',
       },
-      writable: 'set at creation; the kernel: user space maps it',
+      writable: 'set at creation, and by `mmap_region`; the kernel: user space maps it',
       pfnmap: {
         by: 'set at creation, from the scenario; the kernel: remap_pfn_range of a driver',
         source: 'VM_PFNMAP, include/linux/mm.h',

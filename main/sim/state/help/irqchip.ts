@@ -33,7 +33,8 @@ export const irqchipHelp = [
       lock:
         'whoever takes and drops it: `kvm_ioapic_set_irq`, `ioapic_mmio_read`, ' +
         '`ioapic_mmio_write`, `kvm_ioapic_update_eoi`, `kvm_ioapic_scan_entry`, ' +
-        '`kvm_rtc_eoi_tracking_restore_one`, `kvm_ioapic_eoi_inject_work`',
+        '`kvm_rtc_eoi_tracking_restore_one`, `kvm_ioapic_eoi_inject_work`; of an IOAPIC in user ' +
+        'space `locked`',
       ioregsel: '`ioapic_mmio_write`; of an IOAPIC in user space `userMmio`',
       id: '`ioapic_write_indirect`',
       irr: 'set and cleared by `ioapic_set_irq`, `ioapic_write_indirect` and `ioapic_service`',
@@ -96,12 +97,13 @@ export const irqchipHelp = [
         'set by `__vmx_deliver_posted_interrupt`, by the CPU of a sender ' +
         '(`ipiVirtualization`) and by the IOMMU (`postInterrupt`); harvested by ' +
         '`vmx_sync_pir_to_irr` (`__kvm_apic_update_irr`) and by the CPU ' +
-        '(`postedInterruptProcessing`)',
+        '(`postedInterruptProcessing`); dropped by `vmx_apicv_pre_state_restore`',
       on:
         'set by `__vmx_deliver_posted_interrupt`, by the CPU of a sender ' +
         '(`ipiVirtualization`), by the IOMMU (`postInterrupt`), and by ' +
         '`vmx_vcpu_pi_load` and `vmx_vcpu_pi_put` for what was posted while SN was set; ' +
-        'cleared by `vmx_sync_pir_to_irr` and by the CPU (`postedInterruptProcessing`)',
+        'cleared by `vmx_sync_pir_to_irr`, by `vmx_apicv_pre_state_restore`, and by the CPU ' +
+        '(`postedInterruptProcessing`)',
       sn: {
         by:
           'set by `vmx_vcpu_pi_put` when the thread is preempted, cleared by ' +

@@ -263,7 +263,7 @@ export const vcpuHelp = [
         by:
           '`guestInstruction` (STI, CLI, and IRET from a handler), `takeInterrupt`, ' +
           '`enter_smm`, `emulator_leave_smm`, `kvm_vcpu_reset`; between L1 and L2 ' +
-          '`enterL2Registers`, `restoreL1Registers`, `enterL1Registers`',
+          '`enterL2Registers`, `restoreL1Registers`, `enterL1Registers`, `failEntry`',
         source: 'RFLAGS.IF in the guest state, SDM 25.4.1',
       },
       virtual_interrupt_pending: {
