@@ -2,6 +2,7 @@
 
 import type { BreakPlace, Expectation } from '#sim/scenario/compile/expectations.ts';
 import type { NamedFinding } from './checked_run.ts';
+import { expectationText } from './expectation_text.ts';
 
 export interface Unmet {
   readonly expected: string;
@@ -41,15 +42,18 @@ function unmetOf(expectation: Expectation, { findings, halted, words }: End): Un
       const broken = findings.filter((finding) => finding.check === check);
       if (broken.some((finding) => isAt(finding, at))) return undefined;
       const got = broken.length === 0 ? 'it held' : broken.map(told).join('; ');
-      return { expected: `violated ${check}${placeText(at)}`, got };
+      return { expected: expectationText(expectation), got };
     }
     case 'ends':
       if (halted === expectation.halt) return undefined;
-      return { expected: `ends ${expectation.halt}`, got: `it ended: ${halted}` };
+      return { expected: expectationText(expectation), got: `it ended: ${halted}` };
     case 'final': {
-      const { expression, text } = expectation;
+      const { expression } = expectation;
       if (expression.test(words)) return undefined;
-      return { expected: `final ${text}`, got: `it is ${String(expression.value(words))}` };
+      return {
+        expected: expectationText(expectation),
+        got: `it is ${String(expression.value(words))}`,
+      };
     }
   }
 }
@@ -58,11 +62,6 @@ const isAt = (finding: NamedFinding, at: BreakPlace | undefined): boolean =>
   at === undefined ||
   (finding.function === at.function &&
     (at.label === undefined || finding.label.includes(at.label)));
-
-const placeText = (at: BreakPlace | undefined): string => {
-  if (at === undefined) return '';
-  return ` at ${at.function}${at.label === undefined ? '' : ` "${at.label}"`}`;
-};
 
 const told = ({ check, position, function: name, label, message }: NamedFinding): string =>
   `${check} broke at position ${position}, ${name} "${label}": ${message}`;

@@ -47,5 +47,8 @@ export const viewMenu: MenuPart = {
 
 export const helpMenu: MenuPart = {
   label: '&Help',
-  entries: [{ label: 'Keys', command: 'keys', keys: '?' }],
+  entries: [
+    { label: 'Races', command: 'races', keys: 'F1' },
+    { label: 'Keys', command: 'keys', keys: '?' },
+  ],
 };

@@ -9,11 +9,19 @@ import type { Finding } from '../main/sim/checks/check.ts';
 export interface LibraryEntry {
   readonly id: string;
   readonly title: string;
+  /** what there is to see, told as a story */
+  readonly about: string;
   readonly profile: string;
   readonly race: string | undefined;
   readonly twin: 'buggy' | 'fixed' | undefined;
+  /** the twin, or `benign`: a race in which nothing breaks */
+  readonly role: 'buggy' | 'fixed' | 'benign' | 'none';
+  /** switches that are not as the profile presets them */
+  readonly set: Readonly<Record<string, string>>;
   /** `clean` or `violated: inv-…` */
   readonly expect: string;
+  /** the invariants that are expected to break */
+  readonly violated: readonly string[];
   readonly text: string;
 }
 

@@ -2,10 +2,10 @@
 
 import { policyText } from '#sim/sched/schedule.ts';
 import { compiled } from '../compiled.ts';
-import { expectText } from '../expectation_text.ts';
+import { expectText, violatedBy } from '../expectation_text.ts';
 import { policyOfSeed, type Search } from '../search/search.ts';
 import type { Seen, Tally } from '../search/tally.ts';
-import { type Verdict, verdictOf, verdicts, wantedOf } from '../search/verdict.ts';
+import { type Verdict, verdictOf, verdicts } from '../search/verdict.ts';
 import { commandText, grouped, plural, table } from './output.ts';
 
 type SeenAs<K extends string> = Readonly<Record<K, string>> & Seen;
@@ -33,7 +33,7 @@ export function foundBy(search: Search, tally: Tally): Found {
   const { race, twin, expectations } = compiled(source, protections);
   const { schedules, steps, broken, invariants, halts } = tally;
   const verdict = verdictOf(expectations, tally);
-  const firstSeed = firstSeedOf(verdict, wantedOf(expectations), tally);
+  const firstSeed = firstSeedOf(verdict, violatedBy(expectations), tally);
   return {
     id: source.name,
     race,

@@ -1,6 +1,7 @@
 // What the tally of a search says about a scenario, by what the scenario expects of itself.
 
 import type { Expectation } from '#sim/scenario/compile/expectations.ts';
+import { violatedBy } from '../expectation_text.ts';
 import type { Tally } from './tally.ts';
 
 export const verdicts = {
@@ -11,13 +12,8 @@ export const verdicts = {
 } as const;
 export type Verdict = keyof typeof verdicts;
 
-/** The invariants that the scenario expects to break. */
-export const wantedOf = (expectations: readonly Expectation[]): string[] => [
-  ...new Set(expectations.flatMap((one) => (one.kind === 'violated' ? [one.check] : []))),
-];
-
 export function verdictOf(expectations: readonly Expectation[], tally: Tally): Verdict {
-  const wanted = wantedOf(expectations);
+  const wanted = violatedBy(expectations);
   if (wanted.length > 0) return wanted.some((id) => id in tally.invariants) ? 'found' : 'missed';
   const ends = ['quiet', ...expectations.flatMap((e) => (e.kind === 'ends' ? [e.halt] : []))];
   const isAtRest = Object.keys(tally.halts).every((halt) => ends.includes(halt));

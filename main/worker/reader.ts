@@ -4,10 +4,10 @@ import { basename } from 'node:path';
 import { openRecording, type Recording } from '#db/recording.ts';
 import { compileScenario } from '#sim/scenario/compile.ts';
 import { scheduleText } from '#sim/sched/schedule.ts';
-import type { LibraryEntry, OpenRecording } from '../../preload/api.ts';
+import type { OpenRecording } from '../../preload/api.ts';
 import { Library, type ScenarioText, textIn } from '../bundled.ts';
-import { expectText } from '../expectation_text.ts';
 import { InputError } from '../input_error.ts';
+import { libraryEntry } from '../library_entry.ts';
 import type { ReaderRequests, WorkerHandlers } from '../worker_protocol.ts';
 
 export function readerHandlers(): WorkerHandlers<ReaderRequests> {
@@ -19,7 +19,9 @@ export function readerHandlers(): WorkerHandlers<ReaderRequests> {
   };
   return {
     library: (folder, files) =>
-      [...new Library(folder).all(), ...files.map(fileSource)].map(libraryEntry),
+      [...new Library(folder).all(), ...files.map(fileSource)].map((source) =>
+        libraryEntry(source, compileScenario(source.text).scenario),
+      ),
     open(number, path) {
       const recording = openRecording(path);
       recordings.get(number)?.close();
@@ -56,20 +58,6 @@ const fileSource = (path: string): ScenarioText => ({
   text: textIn(path),
   isBundled: false,
 });
-
-/** A scenario with faults has an entry too: the window shows the faults in its text. */
-function libraryEntry({ name, text }: ScenarioText): LibraryEntry {
-  const { scenario } = compileScenario(text);
-  return {
-    id: name,
-    title: scenario?.title ?? name,
-    profile: scenario?.profile ?? '',
-    race: scenario?.race,
-    twin: scenario?.twin,
-    expect: expectText(scenario?.expectations ?? []),
-    text,
-  };
-}
 
 function described(number: number, recording: Recording): OpenRecording {
   const { path, header, end, steps, bytes, recoveredTo, layout, boot, sites, findings } = recording;

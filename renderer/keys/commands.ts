@@ -84,6 +84,7 @@ export const commands = [
   { id: 'anything', title: 'Anything by name', group: 'View', keys: ['Ctrl+p'], inText: true },
   { id: 'palette', title: 'Commands', group: 'View', keys: ['>', 'Ctrl+Shift+p'] },
   { id: 'keys', title: 'Keys', group: 'View', keys: ['?'] },
+  { id: 'races', title: 'Races', group: 'View', keys: ['F1'] },
   { id: 'nextPane', title: 'Next pane', group: 'View', keys: ['F6'], inText: true },
   { id: 'layoutDebug', title: 'Layout: debugger', group: 'View', keys: ['1'] },
   { id: 'layoutMemory', title: 'Layout: memory', group: 'View', keys: ['2'] },

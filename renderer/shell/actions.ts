@@ -101,6 +101,10 @@ export const makeActions = (): Readonly<Record<CommandId, () => unknown>> => {
     anything: () => overlays.showPalette(''),
     palette: () => overlays.showPalette('>'),
     keys: () => overlays.toggleKeys(),
+    races: () => {
+      layout.show('races');
+      focus.racesWanted = true;
+    },
     nextPane: () => layout.nextPane(),
     layoutDebug: () => layout.arrange('debugger'),
     layoutMemory: () => layout.arrange('memory'),

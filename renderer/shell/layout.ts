@@ -16,6 +16,7 @@ export const panels = {
   vmcs: 'VMCS',
   memory: 'Memory',
   diff: 'Diff',
+  races: 'Races',
   bisect: 'Bisect',
   step: 'Step',
 } as const;
@@ -63,6 +64,7 @@ const layouts: Readonly<Record<LayoutName, readonly Placed[]>> = {
     { id: 'memory', by: 'scenario', direction: 'right' },
     { id: 'state', by: 'scenario', direction: 'within' },
     { id: 'diff', by: 'scenario', direction: 'within' },
+    { id: 'races', by: 'scenario', direction: 'within' },
     { id: 'page', by: 'memory', direction: 'within' },
     { id: 'vectors', by: 'memory', direction: 'within' },
     { id: 'vmcs', by: 'memory', direction: 'within' },
@@ -78,7 +80,12 @@ const layouts: Readonly<Record<LayoutName, readonly Placed[]>> = {
     { id: 'bisect', by: 'memory', direction: 'within' },
     ...sideTabs,
   ],
-  scenario: [...common, { id: 'scenario', by: 'timeline', direction: 'below' }, ...sideTabs],
+  scenario: [
+    ...common,
+    { id: 'scenario', by: 'timeline', direction: 'below' },
+    { id: 'races', by: 'scenario', direction: 'within' },
+    ...sideTabs,
+  ],
 };
 
 /** What 72 columns of the editor take with its line numbers; and what a view beside it needs. */

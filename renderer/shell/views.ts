@@ -9,6 +9,7 @@ import LibraryPane from '../library/LibraryPane.vue';
 import MemoryPane from '../memory/MemoryPane.vue';
 import ApicPage from '../page/ApicPage.vue';
 import Vectors from '../page/Vectors.vue';
+import RacesPane from '../races/RacesPane.vue';
 import ScenarioPane from '../scenario/ScenarioPane.vue';
 import StateTree from '../state/StateTree.vue';
 import StepPane from '../step/StepPane.vue';
@@ -29,5 +30,6 @@ export const views: Readonly<Record<PanelId, Component>> = {
   memory: MemoryPane,
   diff: DiffPane,
   bisect: BisectPane,
+  races: RacesPane,
   step: StepPane,
 };

@@ -18,6 +18,8 @@ export const useFocus = defineStore('focus', () => {
   const filter = shallowRef('');
   /** grows when the filter is to get the keyboard */
   const filterWanted = shallowRef(0);
+  /** the filter of the races is to get the keyboard, and has not got it yet */
+  const racesWanted = shallowRef(false);
 
   const vcpus = computed(() => {
     const layout = recordings.shown?.recording.layout;
@@ -50,5 +52,5 @@ export const useFocus = defineStore('focus', () => {
     field.value = '';
   };
 
-  return { vcpu, vcpus, apicOf, field, filter, filterWanted, look, leave };
+  return { vcpu, vcpus, apicOf, field, filter, filterWanted, racesWanted, look, leave };
 });

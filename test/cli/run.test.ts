@@ -44,6 +44,26 @@ test('the bundled scenarios are listed with what they promise', async () => {
   expect(json.find(({ id }) => id === 'R01-k4.15-fixed')).toMatchObject({ expect: 'clean' });
 });
 
+test('each says its part in the race, what it sets, and every expectation', async () => {
+  const { json } = await answer<Record<string, unknown>[]>('scenarios');
+  const told = (id: string) => json.find((one) => one['id'] === id);
+  expect(told('R15-k6.6-buggy')).toMatchObject({
+    role: 'buggy',
+    set: { 'req-clear-before-handle': 'off' },
+    expectations: expect.arrayContaining([
+      'violated inv-apic-access-hpa at vmEntry "VM entry"',
+      'violated inv-req-not-lost',
+    ]),
+  });
+  expect(told('R15-k6.6-fixed')).toMatchObject({ role: 'fixed', set: {}, violated: [] });
+  expect(told('R43-k6.6')).toMatchObject({ role: 'benign', race: 'R43' });
+  expect(told('apic-periodic')).toMatchObject({ role: 'none' });
+  for (const one of json) {
+    expect(one['twin'] ?? one['role']).toBe(one['role']);
+    expect(Object.keys(one)).not.toContain('text');
+  }
+});
+
 test('a race breaks its invariant, and the run says where', async () => {
   const { status, json } = await answer<RunAnswer>('run', 'R01-k4.15-buggy');
   expect(status).toBe(1);

@@ -1,5 +1,6 @@
 // The other side of the contract without a main process: runs scenarios and answers from memory.
 
+import { libraryEntry } from '../../main/library_entry.ts';
 import { LOG_STRIDE } from '../../main/sim/arena/arena.ts';
 import { leafAt, textOf, valueAt, wordsOf } from '../../main/sim/arena/leaves.ts';
 import { viewOf } from '../../main/sim/arena/views.ts';
@@ -28,7 +29,6 @@ import type {
   Api,
   BisectAnswer,
   BisectRequest,
-  LibraryEntry,
   OpenRecording,
   Overview,
   Progress,
@@ -236,20 +236,6 @@ const bisect = (kept: Kept, request: BisectRequest): BisectAnswer => {
   };
 };
 
-const entryOf = (id: string, text: string): LibraryEntry => {
-  const scenario = compile(text);
-  const expected = /expect violated (\S+)/.exec(text);
-  return {
-    id,
-    title: scenario.title,
-    profile: scenario.profile,
-    race: scenario.race,
-    twin: scenario.twin,
-    expect: expected === null ? 'clean' : `violated: ${expected[1]}`,
-    text,
-  };
-};
-
 export interface FakeOptions {
   /** texts of the bundled scenarios by id */
   readonly texts: Readonly<Record<string, string>>;
@@ -274,7 +260,10 @@ export const fakeApi = ({ texts, startup, recent = [] }: FakeOptions): Api => {
     return found;
   };
   return {
-    library: () => answer(() => Object.entries(texts).map(([id, text]) => entryOf(id, text))),
+    library: () =>
+      answer(() =>
+        Object.entries(texts).map(([id, text]) => libraryEntry({ name: id, text }, compile(text))),
+      ),
     functions: () =>
       answer(() =>
         registeredFunctions().map(({ name, world, source }) => ({ name, world, source })),

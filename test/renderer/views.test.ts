@@ -2,6 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { LeafIndex, leafAt } from '../../main/sim/arena/leaves.ts';
+import { racesOf } from '../../main/sim/races.ts';
 import { layoutOf } from '../../main/sim/state/machine.ts';
 import { hex2, meaningOf, pageOf, vectorsOf } from '../../renderer/page/registers.ts';
 import { encodedTokens, tokenKinds } from '../../renderer/scenario/tokens.ts';
@@ -14,7 +15,6 @@ import {
   rowsInSight,
   treeOf,
 } from '../../renderer/state/tree.ts';
-import { racesOf } from '../../renderer/stores/library.ts';
 import {
   geometryOf,
   gutter,
@@ -133,9 +133,6 @@ test('twins of a race stand together', () => {
     race,
     twin,
     title: id,
-    profile: 'k6.6',
-    expect: 'clean',
-    text: '',
   });
   const races = racesOf([
     entry('R02-fixed', 'R02', 'fixed'),

@@ -6,6 +6,7 @@ import ts from 'typescript';
 import { expect, test, vi } from 'vitest';
 import '#sim/boot.ts';
 import { registeredFunctions } from '#sim/steps.ts';
+import { documents as generated } from '../../scripts/docs/documents.ts';
 import { root, sourceFiles } from './source_files.ts';
 
 // Work is bounded by steps and seeds; a slow computer only takes longer.
@@ -33,6 +34,10 @@ test.each(documents)('the files that %s names exist', (document) => {
     .map(([, path]) => path!.replace(/:.*$/, ''))
     .filter((path) => !path.includes('…') && !existsSync(join(root, path)));
   expect([...new Set(missing)]).toEqual([]);
+});
+
+test('documents that are made from declarations are up to date; npm run docs makes them', () => {
+  for (const { file, text } of generated()) expect(readFileSync(file, 'utf8')).toBe(text);
 });
 
 /** Scripts start programs that are there. */

@@ -60,7 +60,14 @@ export const rules: readonly Rule[] = [
   { from: 'preload', files: ['preload'], packages: ['electron'] },
   {
     from: 'renderer',
-    files: ['renderer', 'preload/api.ts', ...model, 'main/sim/checks', ...scenarioText],
+    files: [
+      'renderer',
+      'preload/api.ts',
+      ...model,
+      'main/sim/checks',
+      'main/sim/races.ts',
+      ...scenarioText,
+    ],
     packages: ui,
   },
   { from: 'renderer/widgets', files: ['renderer/theme'], packages: ui },

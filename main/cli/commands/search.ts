@@ -4,10 +4,10 @@ import { availableParallelism } from 'node:os';
 import { type SeededKind, seededKinds, seedMax } from '#sim/sched/schedule.ts';
 import type { ScenarioText } from '../../bundled.ts';
 import { compiled, type Protections } from '../../compiled.ts';
+import { violatedBy } from '../../expectation_text.ts';
 import { InputError } from '../../input_error.ts';
 import { type Search, type SearchOptions, searchAll } from '../../search/search.ts';
 import type { Seeds, Tally } from '../../search/tally.ts';
-import { wantedOf } from '../../search/verdict.ts';
 import { type Output, status } from '../output.ts';
 import type { Context, Run } from '../program.ts';
 import { countsOf, foundBy, searchText } from '../search_answer.ts';
@@ -77,7 +77,7 @@ function searchesOf(
     if (twin === undefined) return [];
     if (twin === 'fixed') return [searchOf(source, seeds, options)];
     const ofBuggy = inBounds({ from: seeds.from, count: buggyCount ?? buggyCountDefault });
-    return [{ ...searchOf(source, ofBuggy, options), until: wantedOf(expectations) }];
+    return [{ ...searchOf(source, ofBuggy, options), until: violatedBy(expectations) }];
   });
 }
 
