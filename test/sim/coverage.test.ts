@@ -3,7 +3,7 @@
 import { expect, test, vi } from 'vitest';
 import { LOG_STRIDE } from '#sim/arena/arena.ts';
 import { registeredFunctions } from '#sim/steps.ts';
-import { libraryIds, type RunOfTest, runLibrary, testScenarioIds } from './scenario_run.ts';
+import { libraryIds, type RunOfTest, runLibrary } from './scenario_run.ts';
 
 // Work is bounded by steps and seeds; a slow computer only takes longer.
 vi.setConfig({ testTimeout: 120_000 });
