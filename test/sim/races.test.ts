@@ -94,3 +94,29 @@ test('a row has the scenarios of a race, what they break, and who names it', () 
   });
   expect(rows.map(({ id }) => id)).toEqual(rows.map(({ id }) => id).toSorted());
 });
+
+/** Benign races that no switch is about: nothing protects from them, nothing has to. */
+const unprotected = ['R40', 'R43', 'R54', 'R57'];
+
+test('each scenario of a race tells its story, and names the protection or the patch', () => {
+  const stories = scenarios.filter(({ race }) => race !== undefined);
+  const wrong = stories.filter(({ race = '', compiled: { about } }) => {
+    const lines = about.split('\n').filter((line) => line.trim() !== '').length;
+    const source = /Protection:|\b[0-9a-f]{12,14}\b|Mended by/.test(about);
+    const told = lines >= 5 && lines <= 16 && /^\s*1\. /m.test(about);
+    return !told || !(source || unprotected.includes(race));
+  });
+  expect(wrong.map(({ id }) => id)).toEqual([]);
+});
+
+test('every race of the catalogue has a scenario, and one that is not benign has both twins', () => {
+  const races = [...new Set(scenarios.map(({ race }) => race))];
+  expect(races.filter((race) => race !== undefined)).toHaveLength(86);
+  const rolesOf = (race: string): (string | undefined)[] =>
+    scenarios.filter((one) => one.race === race).map(({ role }) => role);
+  const lone = races.filter((race = '') => {
+    const roles = rolesOf(race);
+    return race !== '' && roles.includes('buggy') !== roles.includes('fixed');
+  });
+  expect(lone).toEqual([]);
+});
