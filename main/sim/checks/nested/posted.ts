@@ -3,6 +3,7 @@
 import { APIC_PROCPRI } from '../../state/apicdef.ts';
 import type { MachineView } from '../../state/machine.ts';
 import { hpa_to_pfn, PAGE_SIZE } from '../../state/machine.ts';
+import { classOf } from '../../state/priority.ts';
 import { pinControl } from '../../state/vmcs.ts';
 import type { Check } from '../check.ts';
 import { hex, violated } from '../violation.ts';
@@ -45,7 +46,7 @@ export const inv_pi_pending_source: Check = {
     'pi_pending tells of a notification that came for the L2 that is active, and no notification ' +
     'is forgotten',
   why: 'a notification that came too late for L2, or that a restore forgot, is seen by nobody',
-  races: ['R38', 'R39'],
+  races: ['R36', 'R38', 'R39'],
   reads: [
     'vcpu[*].spec.notifications_lost',
     'vcpu[*].guest_mode',
@@ -86,6 +87,29 @@ const postedIn = (m: MachineView, address: number): number => {
   return -1;
 };
 
+/**
+ * The vector that was posted for L2 with ON set and its notification sent, if L2 is active and
+ * would take it; −1 for none.
+ */
+export const dueForL2 = (m: MachineView, index: number): number => {
+  const { guest_mode, guest, vmcs02, spec } = m.vcpu[index]!;
+  if (!guest_mode || !spec.nested_notified || !guest.rflags_if) return -1;
+  if (!vmcs02.pin_based_vm_exec_control.has(pinControl.POSTED_INTR)) return -1;
+  const vector = postedIn(m, vmcs02.posted_intr_desc_addr);
+  const vapic = m.frame[hpa_to_pfn(vmcs02.virtual_apic_page_addr)];
+  const vppr = vapic?.data.u32(APIC_PROCPRI) ?? 0;
+  // Vector 0 counts as none.
+  return vector > 0 && classOf(vector) > classOf(vppr) ? vector : -1;
+};
+
+/** What `dueForL2` reads. */
+export const dueForL2Reads: readonly string[] = [
+  ...pagesOfL2Reads,
+  'vcpu[*].spec.nested_notified',
+  'vcpu[*].guest.rflags_if',
+  'frame[*].data',
+];
+
 export const inv_nested_pi_progress: Check = {
   id: 'inv-nested-pi-progress',
   when: 'quiet',
@@ -94,28 +118,17 @@ export const inv_nested_pi_progress: Check = {
     'nobody rests with an L2 active for which a vector is posted that its priority lets through, ' +
     'with ON set and the notification sent',
   why: 'L2 sleeps or runs on without its interrupt until L1 happens to send another one',
-  races: ['R31', 'R37', 'R39'],
-  reads: [
-    ...pagesOfL2Reads,
-    'vcpu[*].spec.nested_notified',
-    'vcpu[*].guest.rflags_if',
-    'frame[*].data',
-  ],
+  races: ['R31', 'R35', 'R37', 'R39'],
+  reads: dueForL2Reads,
   broken(m, index) {
-    const { guest_mode, guest, vmcs02, spec } = m.vcpu[index]!;
-    const { posted_intr_desc_addr: descriptor, pin_based_vm_exec_control: pin } = vmcs02;
-    if (!guest_mode || !spec.nested_notified || !guest.rflags_if) return undefined;
-    if (!pin.has(pinControl.POSTED_INTR)) return undefined;
-    const vector = postedIn(m, descriptor);
-    const vapic = m.frame[hpa_to_pfn(vmcs02.virtual_apic_page_addr)];
-    const vppr = vapic?.data.u32(APIC_PROCPRI) ?? 0;
-    return vector >>> 4 > vppr >>> 4 && vector > 0
-      ? violated(
+    const vector = dueForL2(m, index);
+    return vector < 0
+      ? undefined
+      : violated(
           `vector ${hex(vector)} is posted for L2 of vCPU ${index}, which was notified, and nobody ` +
             'will deliver it',
           `vcpu[${index}].vmcs02.posted_intr_desc_addr`,
           `vcpu[${index}].nested.pi_pending`,
-        )
-      : undefined;
+        );
   },
 };

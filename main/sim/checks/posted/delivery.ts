@@ -4,6 +4,7 @@ import { KVM_REQ } from '../../state/requests.ts';
 import { taskState } from '../../state/vcpu.ts';
 import { interruptibility, interruptShadow, pinControl } from '../../state/vmcs.ts';
 import type { Check } from '../check.ts';
+import { dueForL2, dueForL2Reads } from '../nested/posted.ts';
 import {
   hex,
   isOpenFor,
@@ -78,7 +79,8 @@ export const inv_blocked_has_no_irq: Check = {
   summary:
     'once nobody can move, and so no wake-up is in flight, a vCPU that sleeps, in KVM or halted in ' +
     'its guest, has nothing pending that it could take, or that could end its L2: no vector in IRR ' +
-    'or PIR; asleep in KVM or with L2 active, no INIT, SIPI, NMI, SMI either',
+    'or PIR; asleep in KVM or with L2 active, no INIT, SIPI, NMI, SMI either; asleep in L2, no ' +
+    'vector in the descriptor of L2',
   why: 'the guest hangs in HLT, or L2 runs on, although the interrupt is there',
   races: ['R26', 'R29', 'R37', 'R42'],
   reads: [
@@ -96,6 +98,7 @@ export const inv_blocked_has_no_irq: Check = {
     'vcpu[*].nested.vmxon',
     'vcpu[*].nested.cached_vmcs12.pin_based_vm_exec_control',
     ...isOpenForReads,
+    ...dueForL2Reads,
   ],
   broken(m, index) {
     const vcpu = m.vcpu[index]!;
@@ -104,7 +107,9 @@ export const inv_blocked_has_no_irq: Check = {
     if (!asleep && !non_root) return undefined;
     const highest = Math.max(apic.irr.highest(), pi_desc.pir.highest());
     const found = asleep || guest_mode ? eventOf(vcpu) : undefined;
-    const event = found ?? (takes(vcpu, highest) ? `vector ${hex(highest)}` : undefined);
+    const ofL1 = takes(vcpu, highest) ? `vector ${hex(highest)}` : undefined;
+    const due = asleep ? dueForL2(m, index) : -1;
+    const event = found ?? ofL1 ?? (due < 0 ? undefined : `vector ${hex(due)} of its L2`);
     if (event === undefined) return undefined;
     return violated(
       `vCPU ${index} sleeps with ${event} pending`,
