@@ -74,9 +74,9 @@ const seeds = 50;
 
 /**
  * Races that are open in a kernel with every protection that it has. Kernels before the caches keep
- * pages pinned: what user space puts there instead is another page (R85). Before v6.13 they map what
- * they cannot pin (R86); before v6.11 nobody wakes a halted L2 for what L1 has posted (R37), which
- * R75 is about as well. The OOM killer waits for nobody, whatever the kernel (R84).
+ * pages pinned: what user space puts there instead is another page (R85). Before v6.13 they map
+ * what they cannot pin (R86); before v6.11 nobody wakes a halted L2 for what L1 has posted (R37),
+ * which R75 is about as well. The OOM killer waits for nobody, whatever the kernel (R84).
  */
 const openNested = (profile: string): RegExp => {
   if (profile === 'gpc-v4') return /^R(58|73|78|79|80|81|82|83|84-gpc-v1-running)/;

@@ -60,8 +60,8 @@ export function* nested_unlock_vapic(m: Machine, vcpu: number): Body<void> {
 }
 
 /**
- * Bookkeeping of the checks: KVM reads or writes the enlightened VMCS. What is mapped until L1 names
- * another page may have become another page itself.
+ * Bookkeeping of the checks: KVM reads or writes the enlightened VMCS. What is mapped until L1
+ * names another page may have become another page itself.
  */
 export const noteEvmcsUse = (m: Machine, vcpu: number): void => {
   if (usesEvmcsCache(m)) return;
