@@ -44,7 +44,16 @@ test('a scenario is named after the race that it carries', () => {
 const unnamed: Readonly<Record<string, string>> = {
   R02: 'the catalogue calls it latent and names no invariant: the reload is lost, as in R15',
   R13: 'the catalogue names no invariant: the notification is overlooked, as in R20',
+  R16: 'the catalogue means a waiter; what shows first is the mode with interrupts on, as in R12',
+  R35: 'the catalogue names no invariant: L2 is not told of what L1 has posted, as in R31',
+  R36: 'the catalogue names no invariant: a notification outlives its L2, as in R38',
+  R45: 'the catalogue knows a WARN only: the twins count it',
   R49: 'the catalogue names no invariant: the vCPU sleeps with an interrupt, as in R26',
+  R53: 'no invariant speaks of TPR_THRESHOLD: what could be delivered is not',
+  R63: 'nothing is lost: posted interrupts of L2 are off for one entry',
+  R66: 'which of the two keeps a vector is a matter of taste: the twins say who gets it',
+  R84: 'the catalogue names no invariant: a page is freed under the guest, as in R76',
+  R85: 'a page of user space is there instead: the catalogue calls it open, and no use after free',
 };
 
 test('every buggy twin breaks an invariant that names its race, or it is listed why not', () => {
@@ -58,7 +67,11 @@ test('every buggy twin breaks an invariant that names its race, or it is listed 
 /** Switches that twins set beside the protection of their race, with the reason. */
 const beside: Readonly<Record<string, string>> = {
   'empty-pir-scans-irr': 'the profile lacks it, and loses RVI before the race is seen',
+  'gpc-nosleep-in-block': 'R80 is open in the same kernel, and would be seen as well',
   'gpc-rewrite-on-refresh': 'R78 is open in the same kernel, and would be seen instead of R79',
+  'gpc-unlock-before-refresh': 'R79 is open in the same kernel, and would be seen as well',
+  'nested-nv-redeliver': 'R38 is open in every kernel, and would be seen as well',
+  'svi-on-activation': 'the profile lacks it (R50), and would end otherwise',
 };
 
 test('what a buggy twin sets is a protection of its race, or it is listed why not', () => {

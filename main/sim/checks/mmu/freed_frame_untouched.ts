@@ -8,7 +8,21 @@ export const inv_freed_frame_untouched: Check = {
   per: 'machine',
   summary: 'neither the CPU nor KVM writes to a frame that was freed',
   why: 'a write after free corrupts whoever got the frame next',
-  races: ['R01', 'R44', 'R70', 'R72', 'R76', 'R78', 'R86'],
+  races: [
+    'R01',
+    'R44',
+    'R70',
+    'R71',
+    'R72',
+    'R75',
+    'R76',
+    'R78',
+    'R82',
+    'R83',
+    'R84',
+    'R85',
+    'R86',
+  ],
   reads: ['vm.spec.freed_frame_writes'],
   broken(m) {
     const count = m.vm.spec.freed_frame_writes;
