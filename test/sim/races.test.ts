@@ -45,15 +45,11 @@ const unnamed: Readonly<Record<string, string>> = {
   R02: 'the catalogue calls it latent and names no invariant: the reload is lost, as in R15',
   R13: 'the catalogue names no invariant: the notification is overlooked, as in R20',
   R16: 'the catalogue means a waiter; what shows first is the mode with interrupts on, as in R12',
-  R35: 'the catalogue names no invariant: L2 is not told of what L1 has posted, as in R31',
-  R36: 'the catalogue names no invariant: a notification outlives its L2, as in R38',
   R45: 'the catalogue knows a WARN only: the twins count it',
   R49: 'the catalogue names no invariant: the vCPU sleeps with an interrupt, as in R26',
   R53: 'no invariant speaks of TPR_THRESHOLD: what could be delivered is not',
   R63: 'nothing is lost: posted interrupts of L2 are off for one entry',
   R66: 'which of the two keeps a vector is a matter of taste: the twins say who gets it',
-  R84: 'the catalogue names no invariant: a page is freed under the guest, as in R76',
-  R85: 'a page of user space is there instead: the catalogue calls it open, and no use after free',
 };
 
 test('every buggy twin breaks an invariant that names its race, or it is listed why not', () => {
