@@ -165,6 +165,38 @@ export const globTest = (glob: string): ((path: string) => boolean) => {
   return globSteps(glob);
 };
 
+/**
+ * Goes down only where the next component of the glob allows it: a machine has many leaves, and a
+ * glob names few of them. Below a `**` every leaf is tried.
+ */
+const collectMatching = (
+  layout: RecordType,
+  rest: string,
+  test: (path: string) => boolean,
+  prefix: string,
+  base: number,
+  found: Leaf[],
+): void => {
+  const dot = rest.indexOf('.');
+  const component = dot < 0 ? rest : rest.slice(0, dot);
+  const behind = dot < 0 ? '' : rest.slice(dot + 1);
+  const anyDepth = component.includes('**');
+  const allowed = anyDepth ? () => true : globTest(component);
+  for (const field of layout.fields) {
+    const { name, count, of } = field;
+    const at = base + (field.offset >>> 2);
+    const below = (part: string, word: number): void => {
+      if (allowed(part)) {
+        collectMatching(of!, anyDepth ? rest : behind, test, `${prefix}${part}.`, word, found);
+      }
+    };
+    if (field.kind === 'record') below(name, at);
+    else if (field.kind === 'array') {
+      for (let i = 0; i < count; i++) below(`${name}[${i}]`, at + i * (of!.bytes >>> 2));
+    } else if (test(`${prefix}${name}`)) found.push(leafOf(`${prefix}${name}`, field, base));
+  }
+};
+
 /** All leaves that a path or a glob names, elements of bit sets and pages only by exact path. */
 export const leavesMatching = (layout: RecordType, glob: string): Leaf[] => {
   if (!glob.includes('*')) {
@@ -172,8 +204,9 @@ export const leavesMatching = (layout: RecordType, glob: string): Leaf[] => {
     if (one !== undefined) return [one];
     return leavesMatching(layout, `${glob}.**`);
   }
-  const test = globTest(glob);
-  return leavesOf(layout).filter((leaf) => test(leaf.path));
+  const matching: Leaf[] = [];
+  collectMatching(layout, glob, globTest(glob), '', 0, matching);
+  return matching;
 };
 
 const hexOf = (words: Uint32Array, leaf: Leaf): string => {
