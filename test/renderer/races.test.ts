@@ -52,6 +52,7 @@ test('a protection is told with its value in the scenario, and whether that sets
   ];
   expect(guardsOf(rowOf('R10'), entryOf('R10-k6.6-buggy')).map(value)).toEqual([
     ['final-request-check', 'off', true],
+    ['kick-mode-cmpxchg', 'on', false],
   ]);
   expect(guardsOf(rowOf('R01'), entryOf('R01-k4.15-buggy')).map(value)).toEqual([
     ['apic-reload-hook', 'range_start', false],
