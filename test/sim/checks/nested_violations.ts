@@ -1,6 +1,7 @@
 // For each invariant of nested virtualization, a small change of a settled machine that breaks it.
 
 import { apicAccessGfn, hvaOfApicAccessPage } from '#sim/state/addresses.ts';
+import { gpcOf } from '#sim/state/gpc.ts';
 import { pfn_to_hpa } from '#sim/state/machine.ts';
 import { wantedLock } from '#sim/state/vm.ts';
 import { cpuControl, pinControl } from '#sim/state/vmcs.ts';
@@ -168,6 +169,14 @@ export const nestedExcuses: readonly (readonly [string, string, (m: Machine) => 
     'the look-up no longer waits for the count',
     (m) => {
       m.vm.spec.held[0]!.looks_again = false;
+    },
+  ],
+  [
+    'inv-gpc-lock-order',
+    'the lock is that of the look-up itself, which drops it before it waits',
+    (m) => {
+      m.vm.spec.held[0]!.read_first = 0;
+      gpcOf(m, 1).lock.writer = 1;
     },
   ],
   [

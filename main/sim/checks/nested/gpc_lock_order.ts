@@ -19,7 +19,8 @@ const waitsFor = (m: MachineView, actor: number, other: number): boolean => {
   if (wants === wantedLock.GPC_LIST) return m.vm.gpc_lock === other + 1;
   const { lock, refresh_lock } = gpcOf(m, wanted);
   if (wants === wantedLock.GPC_REFRESH) return refresh_lock === other + 1;
-  if (lock.writer === other + 1) return true;
+  // Who repeats a look-up has let go of its cache before it waits for anybody.
+  if (lock.writer === other + 1) return !held[other]!.looks_again;
   return wants === wantedLock.GPC_WRITE && readsCache(held[other]!, wanted);
 };
 
