@@ -24,6 +24,21 @@ export interface Race<S extends RaceScenario> {
 /** The title without the name of the race, which stands beside it already. */
 export const shortTitle = (title: string): string => title.replace(/^R\d+: /, '');
 
+/** Which twin it is, with the word that its id has for what is special: `buggy, hot-plug`. */
+export const twinName = ({
+  id,
+  twin,
+  profile,
+}: {
+  readonly id: string;
+  readonly twin?: string | undefined;
+  readonly profile: string;
+}): string | undefined => {
+  const behind = id.split(`-${profile}-`)[1] ?? '';
+  const special = behind.slice(0, -`-${twin}`.length);
+  return special === '' ? twin : `${twin}, ${special}`;
+};
+
 /** The races that scenarios carry; twins stand together, the buggy one first. */
 export const racesOf = <S extends RaceScenario>(scenarios: readonly S[]): Race<S>[] => {
   const races = new Map<string, S[]>();

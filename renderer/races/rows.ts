@@ -8,15 +8,19 @@ import type { LibraryEntry } from '../../preload/api.ts';
 
 export type Row = RaceRow<LibraryEntry>;
 
-/** The races in whose words, names and stories all words of the filter occur. */
+/**
+ * The races in whose words, names and stories all words of the filter occur; one that the filter
+ * names comes first.
+ */
 export const rowsWith = (rows: readonly Row[], filter: string): readonly Row[] => {
   const words = filter.toLowerCase().split(/\s+/).filter(Boolean);
-  return words.length === 0
-    ? rows
-    : rows.filter((row) => {
-        const text = wordsOf(row).toLowerCase();
-        return words.every((word) => text.includes(word));
-      });
+  if (words.length === 0) return rows;
+  const found = rows.filter((row) => {
+    const text = wordsOf(row).toLowerCase();
+    return words.every((word) => text.includes(word));
+  });
+  const isNamed = ({ id }: Row): boolean => words.includes(id.toLowerCase());
+  return [...found.filter(isNamed), ...found.filter((row) => !isNamed(row))];
 };
 
 const wordsOf = ({ id, title, entries, breaks, follows, named, switches }: Row): string =>

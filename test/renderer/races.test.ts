@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { libraryEntry } from '../../main/library_entry.ts';
-import { raceRows } from '../../main/sim/races.ts';
+import { raceRows, twinName } from '../../main/sim/races.ts';
 import { compileScenario } from '../../main/sim/scenario/compile.ts';
 import { brokenBy, guardsOf, rowsWith, storyOf, toldBy } from '../../renderer/races/rows.ts';
 import { useFocus } from '../../renderer/stores/focus.ts';
@@ -33,6 +33,10 @@ test('a filter finds races by number, words of the story, invariant and switch',
   expect(found('dying PAGE')).toEqual(['R01']);
   expect(found('inv-entry-no-requests final')).toEqual(['R10']);
   expect(found('no such word')).toEqual([]);
+  const named = entryOf('R78-gpc-v1-buggy');
+  const telling = entryOf('R75-gpc-v1-buggy');
+  expect(telling.about).toContain('R78');
+  expect(rowsWith(raceRows([named, telling]), 'r78')[0]?.id).toBe('R78');
 });
 
 test('what breaks comes before what follows from it', () => {
@@ -81,4 +85,9 @@ test('a story is told in parts, numbered as it was written', () => {
 test('nobody has asked for the filter before the command does', () => {
   newSession();
   expect(useFocus().racesWanted).toBe(false);
+});
+
+test('a twin has a name of its own where a profile has more than one', () => {
+  expect(twinName(entryOf('R10-k6.6-buggy'))).toBe('buggy');
+  expect(twinName(entryOf('R25-k7.0-hot-plug-fixed'))).toBe('fixed, hot-plug');
 });
