@@ -2,7 +2,6 @@
  * A machine that is being run under all checks.
  * Whoever runs it decides how long a slice is.
  */
-import { viewOf } from '#sim/arena/views.ts';
 import type { Finding } from '#sim/checks/check.ts';
 import { CheckEngine } from '#sim/checks/engine.ts';
 import { checks } from '#sim/checks/index.ts';
@@ -10,7 +9,6 @@ import { wantsLock } from '#sim/host/locks.ts';
 import type { Policy } from '#sim/sched/policy.ts';
 import { type Halt, Run, type Watcher } from '#sim/sched/run.ts';
 import { limits } from '#sim/state/limits.ts';
-import type { MachineView } from '#sim/state/machine.ts';
 import { type Machine, siteOf } from '#sim/steps.ts';
 
 /** A finding with the words that a person reads: who broke it, at which step of which function. */
@@ -48,8 +46,7 @@ export class CheckedRun {
   constructor(machine: Machine, options: CheckedRunOptions) {
     this.machine = machine;
     this.findings = options.findings ?? [];
-    const view = viewOf<MachineView>(machine.arena, machine.layout);
-    this.#engine = new CheckEngine(view, machine.layout, checks);
+    this.#engine = new CheckEngine(machine.view, machine.layout, checks);
     this.#run = new Run(machine, {
       policy: this.#noting(options.policy),
       watchers: [this.#checking(), ...(options.watchers ?? [{ stepClosed: forgetLog }])],

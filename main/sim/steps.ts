@@ -185,6 +185,8 @@ export class Machine {
   readonly config: MachineConfig;
   readonly layout: RecordType;
   readonly arena: Arena;
+  /** the whole state; its parts stand beside it for short */
+  readonly view: MachineView;
   readonly vm: MachineView['vm'];
   readonly vcpu: MachineView['vcpu'];
   readonly cpu: MachineView['cpu'];
@@ -221,6 +223,7 @@ export class Machine {
     });
     this.arena = new Arena(this.layout.bytes >>> 2);
     const view = viewOf<MachineView>(this.arena, this.layout);
+    this.view = view;
     this.vm = view.vm;
     this.vcpu = view.vcpu;
     this.cpu = view.cpu;

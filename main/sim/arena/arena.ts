@@ -8,7 +8,7 @@ export const LOG_STRIDE = 3;
 
 /** How many steps and writes the log has room for before it grows (it doubles). */
 const stepsInitial = 8192;
-const writesInitial = 32768;
+const writesInitial = 8192;
 
 export class Arena {
   readonly words: Uint32Array;

@@ -8,9 +8,9 @@ import { compileLibrary, libraryIds, runLibrary } from '../scenario_run.ts';
 import { violations } from './states.ts';
 
 const expected = new Set(
-  libraryIds.flatMap((id) =>
-    compileLibrary(id).expectations.flatMap((one) => (one.kind === 'violated' ? [one.check] : [])),
-  ),
+  libraryIds
+    .flatMap((id) => compileLibrary(id).expectations)
+    .flatMap((one) => (one.kind === 'violated' ? [one.check] : [])),
 );
 const unbroken = checks.filter(({ id }) => !expected.has(id));
 
