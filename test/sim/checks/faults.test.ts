@@ -18,7 +18,7 @@ test('every invariant that a race breaks is broken by a bundled scenario', () =>
   expect(unbroken.filter(({ races }) => races.length > 0).map(({ id }) => id)).toEqual([]);
 });
 
-/** Where a fault shows, if it does not in a vCPU that writes to its APIC while the page migrates. */
+/** Where a fault shows, if it does not where a vCPU uses its APIC while the page migrates. */
 const scenarioFor: Readonly<Record<string, string>> = {
   'inv-rvi-max': 'apic-ipi-apicv',
   'inv-vapic-sync': 'apic-ipi-apicv',
