@@ -33,12 +33,27 @@ const inCache = (m: Machine): void => {
   });
 };
 
+const hvaOfPages = 0x6000;
+
+/** L1 has two pages: its vmcs12 names that in P1 as virtual-APIC page, that in P2 for a descriptor. */
+const twoPagesOfL1 = (m: Machine): void => {
+  const slot = m.vm.memslot.find(({ used }) => !used)!;
+  Object.assign(slot, { used: true, base_gfn: 6, npages: 2, userspace_addr: hvaOfPages });
+  for (const [page, pfn] of [P1, P2].entries()) {
+    const pte = m.pte.find(({ used }) => !used)!;
+    Object.assign(pte, { used: true, hva: hvaOfPages + page * 0x1000, pfn });
+  }
+  const { cached_vmcs12 } = m.vcpu[0]!.nested;
+  cached_vmcs12.virtual_apic_page_addr = 0x6000;
+  cached_vmcs12.posted_intr_desc_addr = 0x7000;
+};
+
 /** L2 has a descriptor in P2 in which vector 0x61 is posted, and was notified. */
 const postedForL2 = (m: Machine): void => {
   const { vmcs02, spec, guest } = m.vcpu[0]!;
   inL2(m);
+  twoPagesOfL1(m);
   vmcs02.pin_based_vm_exec_control.set(pinControl.POSTED_INTR);
-  vmcs02.posted_intr_desc_addr = pfn_to_hpa(P2);
   m.frame[P2]!.data.setU32(0x0c, 2);
   m.frame[P2]!.data.setU32(0x20, 1);
   guest.rflags_if = true;
@@ -228,6 +243,14 @@ export const nestedExcuses: readonly (readonly [string, string, (m: Machine) => 
     'its priority holds the vector back',
     (m) => {
       m.frame[P1]!.data.setU32(0xa0, 0x60);
+    },
+  ],
+  [
+    'inv-nested-pi-progress',
+    'L1 has given the page back, and vmcs02 still has its frame',
+    (m) => {
+      m.vcpu[0]!.vmcs02.posted_intr_desc_addr = pfn_to_hpa(P2);
+      m.pte.find(({ pfn }) => pfn === P2)!.pfn = -1;
     },
   ],
   [
