@@ -61,12 +61,14 @@ export class CycleFinder {
   #patience = 1;
   #period = 0;
   #rounds = 0;
-  /** actors that have taken a step since the saved state, as a set of bits */
+  /** for each actor: has it taken a step since the saved state, and could it have taken one? */
   readonly #moved: Uint8Array;
+  readonly #could: Uint8Array;
 
   constructor({ layout, threads }: Machine) {
     this.#ignored = ignoredIn(layout);
     this.#moved = new Uint8Array(threads.length);
+    this.#could = new Uint8Array(threads.length);
   }
 
   /**
@@ -85,25 +87,33 @@ export class CycleFinder {
     this.#first |= 0;
     this.#second |= 0;
     this.#moved[actor] = 1;
+    // Before the state has come again once, nobody asks.
+    if (this.#rounds > 0) this.#noteReady(ready);
     const steps = arena.position - this.#savedAt;
     if (this.#first === this.#savedFirst && this.#second === this.#savedSecond) {
-      return this.#sameAgain(steps, ready, arena.position);
+      return this.#sameAgain(steps, arena.position);
     }
     if (steps >= this.#patience) this.#saveLater(arena.position);
     return 0;
   }
 
-  #sameAgain(steps: number, ready: Ready, position: number): number {
-    this.#rounds = steps === this.#period && this.#allMoved(ready) ? this.#rounds + 1 : 1;
+  #noteReady({ actors, count }: Ready): void {
+    for (let i = 0; i < count; i++) this.#could[actors[i]!] = 1;
+  }
+
+  #sameAgain(steps: number, position: number): number {
+    this.#rounds = steps === this.#period && this.#allMoved() ? this.#rounds + 1 : 1;
     this.#period = steps;
     this.#save(position);
     const believed = this.#rounds >= roundsToBelieve && this.#rounds * steps >= stepsToBelieve;
     return believed ? steps : 0;
   }
 
-  /** Somebody who was never chosen could still change everything. */
-  #allMoved({ actors, count }: Ready): boolean {
-    for (let i = 0; i < count; i++) if (this.#moved[actors[i]!] === 0) return false;
+  /** Who could have gone somewhere in the round, and was not chosen, could change everything. */
+  #allMoved(): boolean {
+    for (let i = 0; i < this.#could.length; i++) {
+      if (this.#could[i]! > this.#moved[i]!) return false;
+    }
     return true;
   }
 
@@ -119,5 +129,6 @@ export class CycleFinder {
     this.#savedSecond = this.#second;
     this.#savedAt = position;
     this.#moved.fill(0);
+    this.#could.fill(0);
   }
 }

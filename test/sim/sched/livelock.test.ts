@@ -24,3 +24,11 @@ test('a loop that counts is no circle', () => {
     vcpu0 { repeat 300 { pause } }`;
   expect(runText(text).run.halt).toBe('quiet');
 });
+
+test('who could act in the middle of a round and is never chosen could end it as well', () => {
+  // The list is free for a step in each round of the handler; vcpu0, who wants it, is not chosen.
+  const { run } = runText(scenarioText('R28-k7.0-fixed'), {
+    schedule: 'random-stretches:4153',
+  });
+  expect(run.halt).toBe('quiet');
+});
