@@ -290,6 +290,13 @@ export const excuses: readonly (readonly [string, string, (m: Machine) => void])
     },
   ],
   [
+    'inv-reload-pending-during-inv',
+    'L2 ends, and the reload that was put off meanwhile is about to be asked for',
+    (m) => {
+      m.vcpu[0]!.nested.reload_vmcs01_apic_access_page = true;
+    },
+  ],
+  [
     'inv-pid-nv',
     'it is on a wake-up list',
     (m) => {
