@@ -2,7 +2,7 @@
 
 import { apicAccessGfn, hvaOfApicAccessPage } from '#sim/state/addresses.ts';
 import { gpcOf } from '#sim/state/gpc.ts';
-import { pfn_to_hpa } from '#sim/state/machine.ts';
+import { PAGE_SIZE, pfn_to_hpa } from '#sim/state/machine.ts';
 import { wantedLock } from '#sim/state/vm.ts';
 import { cpuControl, pinControl } from '#sim/state/vmcs.ts';
 import type { Machine } from '#sim/steps.ts';
@@ -33,14 +33,22 @@ const inCache = (m: Machine): void => {
   });
 };
 
+/** The page of L1 at 0xfee00000, which stands here for memory, is in this frame. */
+const moveTo = (m: Machine, pfn: number): void => {
+  m.pte.find(({ hva }) => hva === hvaOfApicAccessPage)!.pfn = pfn;
+};
+
 /** L2 has a descriptor in P2 in which vector 0x61 is posted, and was notified. */
 const postedForL2 = (m: Machine): void => {
-  const { vmcs02, spec, guest } = m.vcpu[0]!;
+  const { vmcs02, nested, spec, guest } = m.vcpu[0]!;
+  const gpa = apicAccessGfn * PAGE_SIZE;
   inL2(m);
   vmcs02.pin_based_vm_exec_control.set(pinControl.POSTED_INTR);
-  vmcs02.posted_intr_desc_addr = pfn_to_hpa(P2);
-  m.frame[P2]!.data.setU32(0x0c, 2);
-  m.frame[P2]!.data.setU32(0x20, 1);
+  moveTo(m, P2);
+  nested.cached_vmcs12.virtual_apic_page_addr = gpa;
+  nested.cached_vmcs12.posted_intr_desc_addr = gpa + 0x400;
+  m.frame[P2]!.data.setU32(0x40c, 2);
+  m.frame[P2]!.data.setU32(0x420, 1);
   guest.rflags_if = true;
   spec.nested_notified = true;
 };
@@ -227,7 +235,7 @@ export const nestedExcuses: readonly (readonly [string, string, (m: Machine) => 
     'inv-nested-pi-progress',
     'its priority holds the vector back',
     (m) => {
-      m.frame[P1]!.data.setU32(0xa0, 0x60);
+      m.frame[P2]!.data.setU32(0xa0, 0x60);
     },
   ],
   [
@@ -235,6 +243,14 @@ export const nestedExcuses: readonly (readonly [string, string, (m: Machine) => 
     'nobody has sent the notification',
     (m) => {
       m.vcpu[0]!.spec.nested_notified = false;
+    },
+  ],
+  [
+    'inv-nested-pi-progress',
+    'L1 has lost the page, and what was posted with it',
+    (m) => {
+      moveTo(m, P1);
+      m.vcpu[0]!.vmcs02.posted_intr_desc_addr = pfn_to_hpa(P2) + 0x400;
     },
   ],
 ];

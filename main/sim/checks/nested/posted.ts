@@ -2,12 +2,12 @@
 
 import { APIC_PROCPRI } from '../../state/apicdef.ts';
 import type { MachineView } from '../../state/machine.ts';
-import { hpa_to_pfn, PAGE_SIZE } from '../../state/machine.ts';
+import { PAGE_SIZE } from '../../state/machine.ts';
 import { classOf } from '../../state/priority.ts';
 import { pinControl } from '../../state/vmcs.ts';
 import type { Check } from '../check.ts';
 import { hex, violated } from '../violation.ts';
-import { pagesOfL2Reads } from './l2_pages.ts';
+import { frameOfGpa, frameOfGpaReads } from './l2_pages.ts';
 
 export const inv_cached_nv: Check = {
   id: 'inv-cached-nv',
@@ -75,10 +75,13 @@ const wordsOfPir = 8;
 const offsetOfControl = 0x20;
 const ON = 1;
 
-/** The highest vector that a descriptor with ON set has, −1 for none. */
-const postedIn = (m: MachineView, address: number): number => {
-  const frame = m.frame[hpa_to_pfn(address)];
-  const offset = address % PAGE_SIZE;
+/**
+ * The highest vector that the descriptor of L1 at an address has with ON set, −1 for none. The page
+ * is looked up: vmcs02 may still have one that L1 lost, or none yet.
+ */
+const postedIn = (m: MachineView, gpa: number): number => {
+  const frame = m.frame[frameOfGpa(m, gpa)];
+  const offset = gpa % PAGE_SIZE;
   if (frame === undefined || (frame.data.u32(offset + offsetOfControl) & ON) === 0) return -1;
   for (let word = wordsOfPir - 1; word >= 0; word--) {
     const posted = frame.data.u32(offset + 4 * word);
@@ -92,11 +95,12 @@ const postedIn = (m: MachineView, address: number): number => {
  * would take it; −1 for none.
  */
 export const dueForL2 = (m: MachineView, index: number): number => {
-  const { guest_mode, guest, vmcs02, spec } = m.vcpu[index]!;
+  const { guest_mode, guest, vmcs02, nested, spec } = m.vcpu[index]!;
   if (!guest_mode || !spec.nested_notified || !guest.rflags_if) return -1;
   if (!vmcs02.pin_based_vm_exec_control.has(pinControl.POSTED_INTR)) return -1;
-  const vector = postedIn(m, vmcs02.posted_intr_desc_addr);
-  const vapic = m.frame[hpa_to_pfn(vmcs02.virtual_apic_page_addr)];
+  const { posted_intr_desc_addr: descriptor, virtual_apic_page_addr: page } = nested.cached_vmcs12;
+  const vector = postedIn(m, descriptor);
+  const vapic = m.frame[frameOfGpa(m, page)];
   const vppr = vapic?.data.u32(APIC_PROCPRI) ?? 0;
   // Vector 0 counts as none.
   return vector > 0 && classOf(vector) > classOf(vppr) ? vector : -1;
@@ -104,7 +108,11 @@ export const dueForL2 = (m: MachineView, index: number): number => {
 
 /** What `dueForL2` reads. */
 export const dueForL2Reads: readonly string[] = [
-  ...pagesOfL2Reads,
+  'vcpu[*].guest_mode',
+  'vcpu[*].vmcs02.pin_based_vm_exec_control',
+  'vcpu[*].nested.cached_vmcs12.posted_intr_desc_addr',
+  'vcpu[*].nested.cached_vmcs12.virtual_apic_page_addr',
+  ...frameOfGpaReads,
   'vcpu[*].spec.nested_notified',
   'vcpu[*].guest.rflags_if',
   'frame[*].data',
@@ -127,7 +135,7 @@ export const inv_nested_pi_progress: Check = {
       : violated(
           `vector ${hex(vector)} is posted for L2 of vCPU ${index}, which was notified, and nobody ` +
             'will deliver it',
-          `vcpu[${index}].vmcs02.posted_intr_desc_addr`,
+          `vcpu[${index}].nested.cached_vmcs12.posted_intr_desc_addr`,
           `vcpu[${index}].nested.pi_pending`,
         );
   },
