@@ -34,6 +34,8 @@ const uncaught: Readonly<Record<string, string>> = {
     'a warning and KVM_EXIT_UNKNOWN, which no invariant is about: R45 counts it',
   'nested-nv-redeliver=on': 'a protection that no kernel has: without it the race is open',
   'migrate-pi-pending=on': 'a protection that no kernel has: without it the race is open',
+  'get-pages-before-block=on':
+    'a protection that no kernel has: discovered-restored-halt is open without it',
   'extint-peek-first=on': 'a protection that no kernel has: without it the race is open',
   'gpc-unlock-before-refresh=on': 'a protection that no kernel has: without it the race is open',
   'gpc-rewrite-on-refresh=on': 'a protection that no kernel has: without it the race is open',

@@ -367,6 +367,14 @@ export const switches = [
       'restoring an L2 with posted interrupts looks into its descriptor, as a notification would',
   },
   {
+    id: 'get-pages-before-block',
+    values: ['off', 'on'],
+    since: 'hypothetical: posted in August 2022, not merged',
+    races: [],
+    summary:
+      'a vCPU that is about to sleep in its L2 handles GET_NESTED_STATE_PAGES first; off, a restored L2 that is halted has no pages in which KVM could find its interrupts',
+  },
+  {
     id: 'extint-peek-first',
     values: ['off', 'on'],
     since: 'hypothetical',
