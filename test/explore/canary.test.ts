@@ -36,6 +36,8 @@ const uncaught: Readonly<Record<string, string>> = {
   'migrate-pi-pending=on': 'a protection that no kernel has: without it the race is open',
   'get-pages-before-block=on':
     'a protection that no kernel has: discovered-restored-halt is open without it',
+  'ioapic-scan-before-service=on':
+    'a protection that no kernel has: discovered-eoi-before-scan is open without it',
   'extint-peek-first=on': 'a protection that no kernel has: without it the race is open',
   'gpc-unlock-before-refresh=on': 'a protection that no kernel has: without it the race is open',
   'gpc-rewrite-on-refresh=on': 'a protection that no kernel has: without it the race is open',

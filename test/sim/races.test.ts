@@ -68,6 +68,8 @@ const beside: Readonly<Record<string, string>> = {
   'gpc-nosleep-in-block': 'R80 is open in the same kernel, and would be seen as well',
   'gpc-rewrite-on-refresh': 'R78 is open in the same kernel, and would be seen instead of R79',
   'gpc-unlock-before-refresh': 'R79 is open in the same kernel, and would be seen as well',
+  'ioapic-scan-before-service':
+    'in no kernel does a route that is written while its line is up scan in time',
   'nested-nv-redeliver': 'R38 is open in every kernel, and would be seen as well',
   'svi-on-activation': 'the profile lacks it (R50), and would end otherwise',
 };
