@@ -63,9 +63,13 @@ test('every buggy twin breaks an invariant that names its race, or it is listed 
 /** Switches that twins set beside the protection of their race, with the reason. */
 const beside: Readonly<Record<string, string>> = {
   'empty-pir-scans-irr': 'the profile lacks it, and loses RVI before the race is seen',
+  'get-pages-before-block':
+    'no kernel looks up the pages of a restored L2 that is halted, and R39 would be seen for it',
   'gpc-nosleep-in-block': 'R80 is open in the same kernel, and would be seen as well',
   'gpc-rewrite-on-refresh': 'R78 is open in the same kernel, and would be seen instead of R79',
   'gpc-unlock-before-refresh': 'R79 is open in the same kernel, and would be seen as well',
+  'ioapic-scan-before-service':
+    'in no kernel does a route that is written while its line is up scan in time',
   'nested-nv-redeliver': 'R38 is open in every kernel, and would be seen as well',
   'svi-on-activation': 'the profile lacks it (R50), and would end otherwise',
 };

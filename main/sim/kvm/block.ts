@@ -7,6 +7,7 @@ import type { Program } from '../state/program.ts';
 import { KVM_REQ } from '../state/requests.ts';
 import { mpState, taskState } from '../state/vcpu.ts';
 import { type Body, type Condition, kvm, linux, type Machine } from '../steps.ts';
+import { kvm_check_request } from './check_request.ts';
 import { EBUSY } from './errno.ts';
 import { kvm_cpu_has_interrupt } from './irq.ts';
 import { kvm_make_request, noteTaken } from './kvm_main.ts';
@@ -20,6 +21,7 @@ import {
 import { kvm_apic_init_sipi_allowed, kvm_set_mp_state } from './mp_state.ts';
 import { vmx_interrupt_allowed, vmx_nmi_allowed, vmx_smi_allowed } from './vmx/blocked.ts';
 import { vmx_check_nested_events } from './vmx/nested/events.ts';
+import { vmx_get_nested_state_pages } from './vmx/nested/pages.ts';
 import { vmx_has_nested_events } from './vmx/nested/posted.ts';
 import { vmx_vcpu_pi_load, vmx_vcpu_pi_put } from './vmx/pi_blocking.ts';
 
@@ -225,9 +227,16 @@ function* checkNestedEvents(m: Machine, vcpu: number): Body<boolean> {
   return false;
 }
 
+/** What wakes a restored L2 is in pages that nobody has looked up; false asks user space. */
+function* getPages(m: Machine, vcpu: number): Body<boolean> {
+  if (!(yield* kvm_check_request(m, vcpu, KVM_REQ.GET_NESTED_STATE_PAGES))) return true;
+  return yield* vmx_get_nested_state_pages(m, vcpu);
+}
+
 /** A vCPU that does not run: sleeps, then takes what has woken it. 0 asks user space. */
 export const vcpu_block = kvm(x86, function* vcpu_block(m: Machine, vcpu: number) {
   const target = m.vcpu[vcpu]!;
+  if (m.on('get-pages-before-block') && !(yield* getPages(m, vcpu))) return 0;
   if (!(yield* kvm_arch_vcpu_runnable(m, vcpu))) {
     yield* sleep(m, vcpu);
     // UNBLOCK or a timer: what they are for is done without a change of the state.

@@ -145,8 +145,11 @@ function* writeRedirection(m: Machine, pin: number, high: boolean, value: number
   else entry.low = (value & ~readOnly) | (entry.low & readOnly);
   // Guests rely on it to end an interrupt on IOAPICs that have no EOI register.
   if (!isLevel(entry.low)) entry.low &= ~redirection.REMOTE_IRR;
+  // Who has to scan waits for the lock before it runs on: its EOI will exit.
+  const early = m.on('ioapic-scan-before-service');
+  if (early) yield* scanAffected(m, oldHigh, pin);
   if (isLevel(entry.low) && ioapic.irr.has(pin)) yield* ioapic_service(m, pin, false);
-  yield* scanAffected(m, oldHigh, pin);
+  if (!early) yield* scanAffected(m, oldHigh, pin);
 }
 
 const IOAPIC_REG_APIC_ID = 0;

@@ -367,6 +367,22 @@ export const switches = [
       'restoring an L2 with posted interrupts looks into its descriptor, as a notification would',
   },
   {
+    id: 'get-pages-before-block',
+    values: ['off', 'on'],
+    since: 'hypothetical: posted in August 2022, not merged',
+    races: [],
+    summary:
+      'a vCPU that is about to sleep in its L2 handles GET_NESTED_STATE_PAGES first; off, a restored L2 that is halted has no pages in which KVM could find its interrupts',
+  },
+  {
+    id: 'ioapic-scan-before-service',
+    values: ['off', 'on'],
+    since: 'hypothetical',
+    races: [],
+    summary:
+      'a write to an entry of the IOAPIC makes SCAN_IOAPIC before it sends what waits at the pin; off, the vCPU may take it and EOI it before its EOIs exit',
+  },
+  {
     id: 'extint-peek-first',
     values: ['off', 'on'],
     since: 'hypothetical',

@@ -100,6 +100,7 @@ export const violations: Readonly<Record<string, (m: Machine) => void>> = {
   },
   'inv-on-notified': (m) => {
     m.vcpu[0]!.non_root = true;
+    m.vcpu[0]!.apic.sw_enabled = true;
     m.vcpu[0]!.pi_desc.on = true;
   },
   'inv-pi-not-lost': (m) => {
@@ -290,6 +291,13 @@ export const excuses: readonly (readonly [string, string, (m: Machine) => void])
     },
   ],
   [
+    'inv-reload-pending-during-inv',
+    'L2 ends, and the reload that was put off meanwhile is about to be asked for',
+    (m) => {
+      m.vcpu[0]!.nested.reload_vmcs01_apic_access_page = true;
+    },
+  ],
+  [
     'inv-pid-nv',
     'it is on a wake-up list',
     (m) => {
@@ -326,6 +334,13 @@ export const excuses: readonly (readonly [string, string, (m: Machine) => void])
     },
   ],
   ['inv-on-notified', 'the notification is pending', (m) => m.cpu[0]!.pending.set(2)],
+  [
+    'inv-on-notified',
+    'its APIC is software-disabled: it takes no interrupt until a write has exited',
+    (m) => {
+      m.vcpu[0]!.apic.sw_enabled = false;
+    },
+  ],
   [
     'inv-on-notified',
     'the vCPU was told to exit',

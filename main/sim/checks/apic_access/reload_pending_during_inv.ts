@@ -15,7 +15,8 @@ export const inv_reload_pending_during_inv: Check = {
   per: 'vcpu',
   summary:
     'once an ongoing invalidation has changed the primary PTE of the APIC-access page, each vCPU ' +
-    'has RELOAD pending, is in the middle of the reload, or has the new frame already',
+    'has RELOAD pending, owes it to L1 when L2 ends, is in the middle of the reload, or has the new ' +
+    'frame already',
   why:
     'this is the moment at which the race is lost: a vCPU without RELOAD will enter with the old ' +
     'address',
@@ -24,6 +25,7 @@ export const inv_reload_pending_during_inv: Check = {
     'vm.spec.apic_pte_changed',
     'vcpu[*].requests',
     'vcpu[*].spec.in_reload',
+    'vcpu[*].nested.reload_vmcs01_apic_access_page',
     'vcpu[*].vmcs01.apic_access_addr',
     'vcpu[*].vmcs01.secondary_vm_exec_control',
     'vcpu[*].guest_mode',
@@ -36,6 +38,8 @@ export const inv_reload_pending_during_inv: Check = {
     if (spec.apic_pte_changed === 0 || spec.apic_unannounced > 0) return undefined;
     if (!virtualizesApicAccesses(vcpu)) return undefined;
     if (vcpu.requests.has(KVM_REQ.APIC_PAGE_RELOAD) || vcpu.spec.in_reload) return undefined;
+    // Put off while L2 ran: the exit to L1 that is under way makes the request.
+    if (vcpu.nested.reload_vmcs01_apic_access_page) return undefined;
     const pte = m.pte[apicAccessPte(m)];
     const named = hpa_to_pfn(vcpu.vmcs01.apic_access_addr);
     if (pte === undefined || pte.pfn === named) return undefined;

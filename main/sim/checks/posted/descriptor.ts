@@ -93,11 +93,13 @@ export const inv_on_notified: Check = {
   per: 'vcpu',
   summary:
     'while the guest runs with posted interrupts and ON is set, the notification is pending on its ' +
-    'CPU, a sender is about to send it, or the vCPU was told to exit (mode EXITING)',
+    'CPU, a sender is about to send it, the vCPU was told to exit (mode EXITING), or its APIC is ' +
+    'software-disabled',
   why: 'later senders see ON and send nothing: no interrupt comes in until the next exit',
   races: ['R20', 'R22'],
   reads: [
     'vcpu[*].pi_desc.on',
+    'vcpu[*].apic.sw_enabled',
     'vcpu[*].non_root',
     'vcpu[*].mode',
     'vcpu[*].guest_mode',
@@ -107,9 +109,10 @@ export const inv_on_notified: Check = {
     'cpu[*].pending',
   ],
   broken(m, index) {
-    const { pi_desc, non_root, guest_mode, mode, cpu, spec, vmcs01 } = m.vcpu[index]!;
+    const { apic, pi_desc, non_root, guest_mode, mode, cpu, spec, vmcs01 } = m.vcpu[index]!;
     if (!non_root || !pi_desc.on || guest_mode || spec.notifying > 0) return undefined;
-    if (mode === vcpuMode.EXITING_GUEST_MODE) return undefined;
+    // An entry leaves ON as it is then; the write that enables the APIC exits.
+    if (mode === vcpuMode.EXITING_GUEST_MODE || !apic.sw_enabled) return undefined;
     if (m.cpu[cpu]!.pending.has(hostVector.POSTED_INTR)) return undefined;
     if (!vmcs01.pin_based_vm_exec_control.has(pinControl.POSTED_INTR)) return undefined;
     return violated(

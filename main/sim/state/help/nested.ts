@@ -94,7 +94,9 @@ export const nestedHelp = [
         'set by `__nested_vmx_vmexit`, `nested_vmx_enter_non_root_mode`, `failValid` and ' +
         '`nested_get_evmcs_page`; cleared by `nested_sync_vmcs12_to_shadow`',
       context: {
-        by: 'set at creation (−1); VMPTRLD: `vmx_nested_context_load`',
+        by:
+          'set at creation (−1); VMPTRLD: `vmx_nested_context_load`; with gpc-ctx-exclusive ' +
+          'VMCLEAR and VMXOFF: `kvm_nested_context_clear`',
         source: 'the model: the cache pointers of struct nested_vmx in version 4 of the series',
       },
       l2_in_service_program: {

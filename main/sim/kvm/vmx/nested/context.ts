@@ -88,6 +88,12 @@ const kvm_nested_context_load = kvm(
 const mayRelease = (m: Machine, vcpu: number, { vcpu: owner }: Context): boolean =>
   owner >= 0 && (owner === vcpu || !m.on('gpc-ctx-exclusive'));
 
+/** Who may take the context now need not find the vCPU with its caches still. */
+const letGo = (m: Machine, vcpu: number, { index }: Context): void => {
+  const { nested } = m.vcpu[vcpu]!;
+  if (m.on('gpc-ctx-exclusive') && nested.context === index) nested.context = -1;
+};
+
 /** VMCLEAR: the caches stay active and wait on the LRU list. */
 const kvm_nested_context_clear = kvm(
   file,
@@ -99,6 +105,7 @@ const kvm_nested_context_clear = kvm(
     if (context !== undefined && mayRelease(m, vcpu, context)) {
       context.vcpu = -1;
       context.released = m.vm.nested_context_clears++;
+      letGo(m, vcpu, context);
     }
     yield m.step('unlock the table');
     m.vm.nested_context_lock = 0;

@@ -133,8 +133,8 @@ function* catchUpVmcs01(m: Machine, vcpu: number): Body<void> {
 function* catchUpApic(m: Machine, vcpu: number): Body<void> {
   const { nested } = m.vcpu[vcpu]!;
   if (nested.reload_vmcs01_apic_access_page) {
-    nested.reload_vmcs01_apic_access_page = false;
     yield m.step('make APIC_PAGE_RELOAD');
+    nested.reload_vmcs01_apic_access_page = false;
     kvm_make_request(m, vcpu, KVM_REQ.APIC_PAGE_RELOAD);
   }
   if (nested.update_vmcs01_apicv_status) {
