@@ -35,7 +35,7 @@ const inCache = (m: Machine): void => {
 
 const hvaOfPages = 0x6000;
 
-/** L1 has two pages: its vmcs12 names that in P1 as virtual-APIC page, that in P2 for a descriptor. */
+/** L1 has two pages: P1 is the virtual-APIC page of its vmcs12, P2 has the descriptor. */
 const twoPagesOfL1 = (m: Machine): void => {
   const slot = m.vm.memslot.find(({ used }) => !used)!;
   Object.assign(slot, { used: true, base_gfn: 6, npages: 2, userspace_addr: hvaOfPages });
