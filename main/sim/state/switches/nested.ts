@@ -83,7 +83,8 @@ export const nestedSwitches = [
   {
     id: 'nv-irq-morph',
     values: ['at-exit-injection', 'at-entry', 'off'],
-    since: 'at-entry 25bb2cf97139 (v5.10); at-exit-injection 6e0b456547f4 (v6.12 cycle)',
+    since:
+      'at-entry 25bb2cf97139 (v5.10), taken away by 3d91521e57df (v6.14); at-exit-injection 6e0b456547f4 (v6.12 cycle)',
     races: ['R35', 'R36'],
     summary:
       'where a pending interrupt of L1 with the notification vector of L2 becomes a notification: where it would end L2, only right behind VMLAUNCH and VMRESUME, or nowhere',
