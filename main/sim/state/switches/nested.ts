@@ -11,11 +11,12 @@ export const nestedSwitches = [
   },
   {
     id: 'vmcs01-update-mode',
-    values: ['on-demand', 'defer', 'drop'],
-    since: 'defer v5.8-ish; on-demand with the series of January 2026 (k7.0)',
+    values: ['on-demand', 'defer', 'no-threshold', 'drop'],
+    since:
+      'no-threshold up to v5.4; defer v5.5 (TPR threshold) and v5.8 (a flag for the reload, made in every case before); on-demand with the series of January 2026 (k7.0)',
     races: ['R05', 'R53'],
     summary:
-      'what becomes of a change of a vmcs01 field while L2 runs: vmcs01 is loaded for the moment, it gets the value when L2 ends, or the change is lost',
+      'what becomes of a change of a vmcs01 field while L2 runs: vmcs01 is loaded for the moment, it gets the value when L2 ends, the same but the TPR threshold is lost, or every change is',
   },
   {
     id: 'svi-l2-policy',
