@@ -30,7 +30,7 @@ const vppr = (m: Machine): number =>
   readFrame(m, hpa_to_pfn(m.vcpu[0]!.vmcs01.virtual_apic_page_addr), APIC_PROCPRI);
 
 test('T5: the EOI by L2 leaves SVI of vmcs01 behind, and vector 0x61 waits', () => {
-  const run = runLibrary('R32-k6.13-buggy');
+  const run = runLibrary('R32-k6.6-buggy');
   const trace = new Trace(run, state);
   expect(trace.after('vcpu0', 'apic_set_eoi', 'which vector')).toEqual(handled);
   // 1. and 2. ISR is empty; SVI goes into vmcs02.
@@ -58,7 +58,7 @@ test('T5: the EOI by L2 leaves SVI of vmcs01 behind, and vector 0x61 waits', () 
 });
 
 test('T5 with `defer`: a flag at step 2, and SVI is 0 at the exit', () => {
-  const run = runLibrary('R32-k6.13-fixed');
+  const run = runLibrary('R32-k6.6-fixed');
   const trace = new Trace(run, state);
   const ended = trace.after('vcpu0', 'apic_set_eoi', 'clear vector');
   expect(ended).toEqual({ ...handled, isr: false, deferred: true });

@@ -11,7 +11,7 @@ const state = ({ vm }: Machine) => ({
 });
 
 test('T14: the end of the invalidation finds no slot, and in_progress stays 1', () => {
-  const run = runLibrary('R67-k6.6-buggy');
+  const run = runLibrary('R67-k5.8-buggy');
   const trace = new Trace(run, state);
   // 1.
   const started = trace.after('mm', '__kvm_handle_hva_range', 'raise mmu_invalidate_in_progress');
@@ -27,7 +27,7 @@ test('T14: the end of the invalidation finds no slot, and in_progress stays 1', 
 });
 
 test('T14 with the wait for active invalidations', () => {
-  const run = runLibrary('R67-k6.6-fixed');
+  const run = runLibrary('R67-k5.8-fixed');
   expect(new Trace(run, state).end()).toEqual({ inProgress: 0, active: 0 });
   expect(broken(run)).toEqual([]);
 });

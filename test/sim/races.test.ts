@@ -44,7 +44,7 @@ test('a scenario is named after the race that it carries', () => {
 const unnamed: Readonly<Record<string, string>> = {
   R02: 'the catalogue calls it latent and names no invariant: the reload is lost, as in R15',
   R13: 'the catalogue names no invariant: the notification is overlooked, as in R20',
-  R16: 'the catalogue means a waiter; what shows first is the mode with interrupts on, as in R12',
+  R16: 'the catalogue means a waiter that sees the store early, which x86 cannot do; late it is R12',
   R45: 'the catalogue knows a WARN only: the twins count it',
   R49: 'the catalogue names no invariant: the vCPU sleeps with an interrupt, as in R26',
   R53: 'no invariant speaks of TPR_THRESHOLD: what could be delivered is not',

@@ -177,7 +177,7 @@ function* leaveMode(m: Machine, vcpuIndex: number): Body<void> {
 
 /**
  * The way out of IN_GUEST_MODE, whether or not the guest was entered. The barrier behind the store
- * of the mode is a write barrier: without it the compiler may put the store later.
+ * of the mode is a write barrier: without it a CPU other than x86 may make the store later.
  */
 function* backToHost(m: Machine, vcpuIndex: number, reason: number): Body<void> {
   const vcpu = m.vcpu[vcpuIndex]!;

@@ -24,7 +24,7 @@ export const eras: readonly Era[] = [
       'sn-clear-recompute-on': 'off',
       'fastpath-recheck': 'off',
       'fastpath-exits': 'none',
-      'vmcs01-update-mode': 'drop',
+      'vmcs01-update-mode': 'no-threshold',
       'svi-l2-policy': 'write-loaded',
       'apicv-refresh-on-exit': 'request',
       'apicv-zap-on-inhibit': 'off',

@@ -72,7 +72,7 @@ export const switches = [
     since: 'long-standing',
     races: ['R16'],
     summary:
-      'mode = OUTSIDE_GUEST_MODE is stored before the exit path goes on; off, behind the return of interrupts, where the compiler may put it',
+      'mode = OUTSIDE_GUEST_MODE is stored before the exit path goes on; off, behind the return of interrupts, which STI forbids on x86 in any case',
   },
   {
     id: 'req-clear-before-handle',
@@ -85,7 +85,8 @@ export const switches = [
   {
     id: 'req-wait-covers-reading',
     values: onOff,
-    since: 'v4.12 era (unverified)',
+    since:
+      'READING_SHADOW_PAGE_TABLES (2012), of every request; of those with WAIT since the v4.12 era (unverified)',
     races: ['R17'],
     summary:
       'who makes a request and waits does so for a vCPU that reads shadow page tables without a lock, too; off, only for one in the guest',
@@ -252,7 +253,7 @@ export const switches = [
   {
     id: 'event-on-apicv-deactivate',
     values: onOff,
-    since: 'v5.14/15 era (unverified)',
+    since: 'bca66dbcd28a, v5.14',
     races: ['R49'],
     summary: 'turning APICv off makes EVENT: an interrupt may have been accepted without it',
   },
@@ -309,7 +310,7 @@ export const switches = [
   {
     id: 'apic-map-maxid-monotonic',
     values: onOff,
-    since: 'v6.5 (unverified)',
+    since: '41e90a69a49b, v6.6: with the retry itself',
     races: ['R60'],
     summary: 'the size of the destination map only grows over the retries of its calculation',
   },
@@ -339,7 +340,7 @@ export const switches = [
   {
     id: 'pir-drop-on-restore',
     values: onOff,
-    since: 'in the v6.16-era tree (commit unverified)',
+    since: '967235d32032, behind the copy of the registers; 9cfec6d097c6 (v6.7), before it',
     races: ['R66'],
     summary: 'KVM_SET_LAPIC and INIT drop what was posted before',
   },

@@ -50,7 +50,7 @@ export const vmx_refresh_apicv_exec_ctrl = kvm(
     if (m.vcpu[vcpu]!.apic.guest_apic_protected) return;
     if (canWriteVmcs01(m, vcpu)) {
       yield* guardVmcs01(m, vcpu, writeApicvControls(m, vcpu));
-    } else if (m.switch('vmcs01-update-mode') === 'defer') {
+    } else if (m.switch('vmcs01-update-mode') !== 'drop') {
       yield m.step('L2 runs: vmcs01 follows when it ends');
       m.vcpu[vcpu]!.nested.update_vmcs01_apicv_status = true;
     }

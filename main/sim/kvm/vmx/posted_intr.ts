@@ -60,9 +60,10 @@ const vmx_deliver_nested_posted_interrupt = kvm(
   file,
   function* vmx_deliver_nested_posted_interrupt(m: Machine, vcpu: number, vector: number) {
     const target = m.vcpu[vcpu]!;
-    yield m.step('is L2 active, with vector {vector} as its notification?', vector);
+    yield m.step('is L2 active?');
     if (!target.guest_mode) return -1;
-    if (!m.on('nested-pi-cached-nv')) yield m.step('read the notification vector in vmcs12');
+    if (m.on('nested-pi-cached-nv')) yield m.step('read the notification vector: posted_intr_nv');
+    else yield m.step('read the notification vector in vmcs12');
     if (notificationOfL2(m, vcpu) !== vector) return -1;
     yield m.step('pi_pending = true');
     if (m.on('nested-pi-mb')) target.nested.pi_pending = true;

@@ -11,11 +11,12 @@ export const nestedSwitches = [
   },
   {
     id: 'vmcs01-update-mode',
-    values: ['on-demand', 'defer', 'drop'],
-    since: 'defer v5.8-ish; on-demand with the series of January 2026 (k7.0)',
+    values: ['on-demand', 'defer', 'no-threshold', 'drop'],
+    since:
+      'no-threshold up to v5.4; defer v5.5 (TPR threshold) and v5.8 (a flag for the reload, made in every case before); on-demand with the series of January 2026 (k7.0)',
     races: ['R05', 'R53'],
     summary:
-      'what becomes of a change of a vmcs01 field while L2 runs: vmcs01 is loaded for the moment, it gets the value when L2 ends, or the change is lost',
+      'what becomes of a change of a vmcs01 field while L2 runs: vmcs01 is loaded for the moment, it gets the value when L2 ends, the same but the TPR threshold is lost, or every change is',
   },
   {
     id: 'svi-l2-policy',
@@ -83,7 +84,8 @@ export const nestedSwitches = [
   {
     id: 'nv-irq-morph',
     values: ['at-exit-injection', 'at-entry', 'off'],
-    since: 'at-entry 25bb2cf97139 (v5.10); at-exit-injection 6e0b456547f4 (v6.12 cycle)',
+    since:
+      'at-entry 25bb2cf97139 (v5.10), taken away by 3d91521e57df (v6.14); at-exit-injection 6e0b456547f4 (v6.12 cycle)',
     races: ['R35', 'R36'],
     summary:
       'where a pending interrupt of L1 with the notification vector of L2 becomes a notification: where it would end L2, only right behind VMLAUNCH and VMRESUME, or nowhere',

@@ -87,7 +87,7 @@ export const pageSwitches = [
   {
     id: 'gpc-active-after-list',
     values: onOff,
-    since: '2022 reworks (v6.1/6.2 era, unverified)',
+    since: 'ecbcf030b456, v6.1',
     races: ['R72'],
     summary:
       'a cache is on the list of the MMU notifier before it is active; off, when it is mapped already',
@@ -95,7 +95,7 @@ export const pageSwitches = [
   {
     id: 'gpc-invalid-before-unlock',
     values: onOff,
-    since: '2022 reworks (v6.1/6.2 era, unverified)',
+    since: '58cd407ca4c6, v6.0',
     races: ['R74'],
     summary: 'a cache is invalid while its refresh looks the frame up without the lock',
   },
