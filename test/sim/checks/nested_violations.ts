@@ -3,6 +3,7 @@
 import { apicAccessGfn, hvaOfApicAccessPage } from '#sim/state/addresses.ts';
 import { gpcOf } from '#sim/state/gpc.ts';
 import { pfn_to_hpa } from '#sim/state/machine.ts';
+import { mappingKind } from '#sim/state/nested.ts';
 import { wantedLock } from '#sim/state/vm.ts';
 import { cpuControl, pinControl } from '#sim/state/vmcs.ts';
 import type { Machine } from '#sim/steps.ts';
@@ -251,6 +252,13 @@ export const nestedExcuses: readonly (readonly [string, string, (m: Machine) => 
     (m) => {
       m.vcpu[0]!.vmcs02.posted_intr_desc_addr = pfn_to_hpa(P2);
       m.pte.find(({ pfn }) => pfn === P2)!.pfn = -1;
+    },
+  ],
+  [
+    'inv-nested-pi-progress',
+    'KVM has mapped another page, and keeps that',
+    (m) => {
+      Object.assign(m.vcpu[0]!.nested.pi_desc_map, { mapping: mappingKind.KMAP, pfn: P1 });
     },
   ],
   [

@@ -1,8 +1,8 @@
 /** A notification for L2 leads to an interrupt of L2. */
 
 import { APIC_PROCPRI } from '../../state/apicdef.ts';
-import type { MachineView } from '../../state/machine.ts';
-import { PAGE_SIZE } from '../../state/machine.ts';
+import { type MachineView, PAGE_SIZE, type VcpuView } from '../../state/machine.ts';
+import { mappingKind } from '../../state/nested.ts';
 import { classOf } from '../../state/priority.ts';
 import { pinControl } from '../../state/vmcs.ts';
 import type { Check } from '../check.ts';
@@ -75,13 +75,18 @@ const wordsOfPir = 8;
 const offsetOfControl = 0x20;
 const ON = 1;
 
-/** The page of L1 at an address that vmcs12 has; none while no memory is there. */
-const pageOfL1 = (m: MachineView, gpa: number) => m.frame[frameOfGpa(m, gpa)]?.data;
+type HostMap = VcpuView['nested']['pi_desc_map'];
+type Bytes = MachineView['frame'][number]['data'];
+
+/**
+ * The page for an address that vmcs12 has: the one that KVM has mapped and thereby keeps (R85), or,
+ * for a cache, which follows L1, the one that L1 has now. None while no memory is there.
+ */
+const pageOf = (m: MachineView, { mapping, pfn }: HostMap, gpa: number): Bytes | undefined =>
+  m.frame[mapping === mappingKind.NONE ? frameOfGpa(m, gpa) : pfn]?.data;
 
 /** The highest vector that a descriptor with ON set has, −1 for none. */
-const postedIn = (m: MachineView, gpa: number): number => {
-  const page = pageOfL1(m, gpa);
-  const offset = gpa % PAGE_SIZE;
+const postedIn = (page: Bytes | undefined, offset: number): number => {
   if (page === undefined || (page.u32(offset + offsetOfControl) & ON) === 0) return -1;
   for (let word = wordsOfPir - 1; word >= 0; word--) {
     const posted = page.u32(offset + 4 * word);
@@ -92,16 +97,16 @@ const postedIn = (m: MachineView, gpa: number): number => {
 
 /**
  * The vector that was posted for L2 with ON set and its notification sent, if L2 is active and
- * would take it; −1 for none. The pages are those that L1 has now: a halted L2 may have older ones
- * in vmcs02, and what a page held that L1 has given back is nobody's interrupt.
+ * would take it; −1 for none. vmcs02 is not asked: that of a halted L2 may still name a page that
+ * L1 has given back, and what that held is nobody's interrupt.
  */
 export const dueForL2 = (m: MachineView, index: number): number => {
   const { guest_mode, guest, vmcs02, nested, spec } = m.vcpu[index]!;
   if (!guest_mode || !spec.nested_notified || !guest.rflags_if) return -1;
   if (!vmcs02.pin_based_vm_exec_control.has(pinControl.POSTED_INTR)) return -1;
-  const vector = postedIn(m, nested.cached_vmcs12.posted_intr_desc_addr);
-  const vapic = pageOfL1(m, nested.cached_vmcs12.virtual_apic_page_addr);
-  const vppr = vapic?.u32(APIC_PROCPRI) ?? 0;
+  const { posted_intr_desc_addr: pid, virtual_apic_page_addr: vapic } = nested.cached_vmcs12;
+  const vector = postedIn(pageOf(m, nested.pi_desc_map, pid), pid % PAGE_SIZE);
+  const vppr = pageOf(m, nested.virtual_apic_map, vapic)?.u32(APIC_PROCPRI) ?? 0;
   // Vector 0 counts as none.
   return vector > 0 && classOf(vector) > classOf(vppr) ? vector : -1;
 };
@@ -112,6 +117,8 @@ export const dueForL2Reads: readonly string[] = [
   'vcpu[*].vmcs02.pin_based_vm_exec_control',
   'vcpu[*].nested.cached_vmcs12.posted_intr_desc_addr',
   'vcpu[*].nested.cached_vmcs12.virtual_apic_page_addr',
+  'vcpu[*].nested.pi_desc_map.*',
+  'vcpu[*].nested.virtual_apic_map.*',
   'vcpu[*].spec.nested_notified',
   'vcpu[*].guest.rflags_if',
   'frame[*].data',
