@@ -36,7 +36,11 @@ test('T9: with all real guards on, L2 is entered with the frame that was freed',
   const scenario = compileLibrary('R78-gpc-v1-buggy');
   // What no kernel has keeps R79 and R80 out of the trace.
   const { switches } = profileOf('gpc-v1')!;
-  const kept = { 'gpc-unlock-before-refresh': 'on', 'gpc-nosleep-in-block': 'on' };
+  const kept = {
+    'gpc-unlock-before-refresh': 'on',
+    'gpc-nosleep-in-block': 'on',
+    'nested-nv-redeliver': 'on',
+  };
   expect(scenario.switches).toEqual({ ...switches, ...kept });
   const run = runLibrary('R78-gpc-v1-buggy');
   const trace = new Trace(run, vapicState);
