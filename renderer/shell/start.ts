@@ -13,10 +13,6 @@ export const startUp = async (): Promise<boolean> => {
   const asked = await ask(api().startup());
   if (asked.open !== undefined) await recordings.openFile(asked.open);
   const entry = asked.scenario === undefined ? undefined : library.entryOf(asked.scenario);
-  if (entry !== undefined) {
-    const scenario = useScenario();
-    scenario.openEntry(entry);
-    await scenario.run();
-  }
+  if (entry !== undefined) await useScenario().record(entry);
   return asked.open !== undefined || entry !== undefined;
 };

@@ -71,6 +71,12 @@ export const useScenario = defineStore('scenario', () => {
     return useRecordings().run(request());
   };
 
+  /** Takes a bundled scenario and records it. */
+  const record = (entry: LibraryEntry): Promise<boolean> => {
+    openEntry(entry);
+    return run();
+  };
+
   const open = async (): Promise<void> => {
     try {
       const file = await ask(api().openScenario());
@@ -107,6 +113,7 @@ export const useScenario = defineStore('scenario', () => {
     setSwitch,
     request,
     run,
+    record,
     open,
     save,
   };

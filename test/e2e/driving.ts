@@ -1,9 +1,18 @@
 // Driving the window: keys, panels, and reading what it says.
 
 import type { Page } from 'playwright';
+import { type App, launchApp } from './app.ts';
 
 /** Resolves when nothing is pending, and what came of it has been drawn. */
 export const idle = (page: Page): Promise<void> => page.evaluate('window.__apicscope.idle()');
+
+/** The window as it opens for somebody new: R01 on k4.15 is recorded, and drawn. */
+export const launchRecorded = async (): Promise<App> => {
+  const app = await launchApp();
+  await app.page.locator('[data-test="finding-count"]').waitFor();
+  await idle(app.page);
+  return app;
+};
 
 export const press = async (page: Page, ...keys: readonly string[]): Promise<void> => {
   for (const key of keys) {

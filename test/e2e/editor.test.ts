@@ -2,16 +2,14 @@
 
 import type { Page } from 'playwright';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
-import { type App, launchApp } from './app.ts';
-import { idle, textOf, writeScenario } from './driving.ts';
+import type { App } from './app.ts';
+import { idle, launchRecorded, textOf, writeScenario } from './driving.ts';
 
 let app: App;
 let page: Page;
 beforeAll(async () => {
-  app = await launchApp();
+  app = await launchRecorded();
   page = app.page;
-  await page.locator('[data-test="finding-count"]').waitFor();
-  await idle(page);
 });
 afterAll(() => app.close());
 afterEach(() => expect(app.errors).toEqual([]));

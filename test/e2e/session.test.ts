@@ -2,8 +2,16 @@
 
 import type { Page } from 'playwright';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { type App, launchApp } from './app.ts';
-import { idle, leaveText, press, showTab, textOf, writeScenario } from './driving.ts';
+import type { App } from './app.ts';
+import {
+  idle,
+  launchRecorded,
+  leaveText,
+  press,
+  showTab,
+  textOf,
+  writeScenario,
+} from './driving.ts';
 
 const goTo = async (page: Page, position: number): Promise<void> => {
   await page.keyboard.press('g');
@@ -21,10 +29,8 @@ describe('with R01 on k4.15 recorded at the start', () => {
   let app: App;
   let page: Page;
   beforeAll(async () => {
-    app = await launchApp();
+    app = await launchRecorded();
     page = app.page;
-    await page.locator('[data-test="finding-count"]').waitFor();
-    await idle(page);
   });
   afterAll(() => app.close());
   afterEach(() => expect(app.errors).toEqual([]));
