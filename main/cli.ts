@@ -55,19 +55,31 @@ function blameOurselves(output: Output, error: unknown, args: readonly string[])
   return status.ourFault;
 }
 
+const isClosed = ({ code }: NodeJS.ErrnoException): boolean =>
+  code === 'EPIPE' || code === 'ERR_STREAM_DESTROYED';
+
 /**
- * As a program. A reader that goes away (`| head`) is no fault: what it did not want is dropped.
+ * As a program. A reader that goes away (`| head`) is no fault: what it did not want is dropped. An
+ * answer that cannot be written, as on a full disk, is told.
  */
 export async function runAsProgram(): Promise<void> {
-  const dropWhenClosed = (error: NodeJS.ErrnoException): void => {
-    if (error.code !== 'EPIPE' && error.code !== 'ERR_STREAM_DESTROYED') throw error;
-  };
-  process.stdout.on('error', dropWhenClosed);
-  process.stderr.on('error', dropWhenClosed);
-  process.exitCode = await main(process.argv.slice(2), {
+  let isWritten = true;
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (isClosed(error)) return;
+    isWritten = false;
+    process.exitCode = status.wrongInput;
+    process.stderr.write(
+      `The answer cannot be written: ${error.message}; make room, or send it elsewhere.\n`,
+    );
+  });
+  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+    if (!isClosed(error)) throw error;
+  });
+  const answered = await main(process.argv.slice(2), {
     out: process.stdout,
     err: process.stderr,
   });
+  if (isWritten) process.exitCode = answered;
 }
 
 if (import.meta.main) await runAsProgram();

@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll } from 'vitest';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
-const program = join(root, 'scripts', 'apicscope.mjs');
+export const program = join(root, 'scripts', 'apicscope.mjs');
 
 export interface Result {
   readonly status: number;

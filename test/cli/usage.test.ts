@@ -1,7 +1,9 @@
 // Arguments: help, and what is said of wrong ones.
 
+import { spawnSync } from 'node:child_process';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { apicscope } from './apicscope.ts';
+import { apicscope, program } from './apicscope.ts';
 
 test('help is an answer, for the program and for each command', async () => {
   const all = await apicscope(['--help']);
@@ -44,4 +46,17 @@ test('a reader that goes away does not harm', async () => {
     child.stdout?.destroy();
   });
   expect({ status, err }).toEqual({ status: 0, err: '' });
+});
+
+const fullDisk = '/dev/full';
+
+test.skipIf(!existsSync(fullDisk))('an answer that finds no room is told in one sentence', () => {
+  const full = openSync(fullDisk, 'w');
+  const { status, stderr } = spawnSync(process.execPath, [program, 'scenarios', '--json'], {
+    stdio: ['ignore', full, 'pipe'],
+    encoding: 'utf8',
+  });
+  closeSync(full);
+  expect(status).toBe(2);
+  expect(stderr).toMatch(/^The answer cannot be written: ENOSPC.*\n$/);
 });
